@@ -183,7 +183,8 @@ def _parsed(name: str, cell: str) -> Any:
     except (ValueError, RecursionError) as error:
         if name not in _JSON:
             return cell
-        raise RowInvalid(f"{name}: {shown(cell)} is not JSON: {error}") from None
+        why = "; it is written as Python shows it: use json.dumps" if "'" in cell[:3] else ""
+        raise RowInvalid(f"{name}: {shown(cell)} is not JSON: {error}{why}") from None
 
 
 def _with_lists(row: dict[str, Any]) -> dict[str, Any]:

@@ -250,6 +250,13 @@ class Reader:
     def _look_at_texts(self, parsed: ParsedRow) -> None:
         if parsed.pair is None:
             return
+        pair = parsed.pair
+        texts_all = (pair.conversation[-1].content, *pair.responses_a, *pair.responses_b)
+        if all(text.startswith('["') and text.endswith('"]') for text in texts_all):
+            self.warn(
+                "prompt and responses are lists in JSON in {n} rows, and are kept as the texts that "
+                "they are; turns are given as lists (prompt, responses_a, responses_b)"
+            )
         for side, texts in (("a", parsed.pair.responses_a), ("b", parsed.pair.responses_b)):
             if any(map(is_like_nothing, texts)):
                 self.warn(
