@@ -276,8 +276,13 @@ def _of_rows(row: Mapping[str, Any]) -> str:
     )  # a header's worth of other fields
     if not is_table or _TEXT.fullmatch(lists[0]):
         return ""
-    return f"if the file is one JSON object, its field {shown(lists[0])} holds the rows: give that list alone"
-    ) -> str:
+    return (
+        f"if the file is one JSON object, its field {shown(lists[0])} holds the rows: give that "
+        "list alone"
+    )
+
+
+def _of_cells(row: Mapping[str, Any]) -> str:
     if len(row) != 1:
         return ""
     [name] = row
