@@ -207,6 +207,7 @@ class Heard:
         """
         code = code_of(value)
         named = _sides_named(value, names)
+        said: str | None
         if code in self.declared.coding:
             self.is_coding_used = True
             said = self.declared.coding[code]

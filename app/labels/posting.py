@@ -176,7 +176,7 @@ async def _unknown(
 
 
 async def _pair_seqs(
-    session: AsyncSession, known: dict[str, Dataset], posted: Sequence[LabelIn]
+    session: AsyncSession, known: Mapping[str, Dataset], posted: Sequence[LabelIn]
 ) -> dict[tuple[int, str], int]:
     seqs: dict[tuple[int, str], int] = {}
     ids: defaultdict[str, set[str]] = defaultdict(set)
@@ -216,7 +216,7 @@ def _check(
 
 
 def _is_of_a_pair(error: dict[str, Any]) -> bool:
-    return error["loc"][-1] != "dataset"
+    return bool(error["loc"][-1] != "dataset")
 
 
 def _number(after: str | None) -> int | None:

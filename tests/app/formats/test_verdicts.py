@@ -344,7 +344,7 @@ CROSSED = {"model_a": "B", "model_b": "A"}
 async def test_a_vote_that_names_a_model_is_never_the_other_side(
     client: httpx.AsyncClient,
 ) -> None:
-    votes = [
+    votes: list[dict[str, Any]] = [
         {"id": "p0", "annotator": "u", "label": "B"},
         {"id": "p0", "annotator": "v", "winner": "A"},
         {"id": "p0", "annotator": "w", "winner": "model_b"},
@@ -374,7 +374,7 @@ async def test_a_vote_that_names_a_model_is_never_the_other_side(
     ],
 )
 async def test_a_value_that_means_one_side_and_names_the_other_is_refused(
-    client: httpx.AsyncClient, rows: list[dict[str, Any]], coding: dict[str, str]
+    client: httpx.AsyncClient, rows: list[dict[str, Any]], coding: dict[str, Any]
 ) -> None:
     answer = await upload(client, rows, **coding)
     assert answer.status_code == 422

@@ -275,9 +275,10 @@ def test_a_data_frame_loses_nothing_to_its_types() -> None:
 def test_a_data_frame_that_would_lose_a_column_is_refused() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame([["P", "a", "b"]], columns=["prompt", "label", "label"])
+    columns: Any = {"prompt": ["P"]}
     with pytest.raises(ValueError, match="names a column twice: label"), upload_of(frame):
         pass
-    with pytest.raises(TypeError, match="give a list of rows"), upload_of({"prompt": ["P"]}):
+    with pytest.raises(TypeError, match="give a list of rows"), upload_of(columns):
         pass
 
 
