@@ -240,6 +240,12 @@ def conversation(row: TextsIn) -> tuple[Message, ...]:
     return tuple(Message("user", turn) for turn in turns)
 
 
+# what pydantic says of a field, as everyone says it
+_WORDS: Final = {
+    "Field required": "is missing",
+    "Input should be a valid dictionary": "is not an object with fields",
+    "Input should be a valid list": "is not a list",
+}
 _MOST_FAULTS: Final = 3
 _MOST_CHARACTERS: Final = 500
 
@@ -261,4 +267,5 @@ def describe(error: ValidationError) -> str:
 def _fault(loc: tuple[int | str, ...], message: str) -> str:
     field = ".".join(str(part) for part in loc)
     said = message.removeprefix("Value error, ")
+    said = next((words for sign, words in _WORDS.items() if said.startswith(sign)), said)
     return said if not field or said.startswith(field) else f"{field}: {said}"
