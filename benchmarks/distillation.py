@@ -1,4 +1,4 @@
-"""What soft verdicts teach, and what a student saves before GPT-4's recorded votes on MT-Bench.
+"""What soft verdicts teach, and what a student saves before GPT-4's recorded votes on MT-Bench; and what it knows of LLMBar.
 
     python -m benchmarks.distillation --data ../shared/data
 
@@ -140,10 +140,19 @@ def main() -> None:
     student = predict_sample(made.weights, sample)
     show("MT-Bench, with people", agreement_of(student, people, sample.prompts, everything, rng))
     show("MT-Bench, with GPT-4", agreement_of(student, gpt, sample.prompts, everything, rng))
+    unlike, shipped = tests["llmbar"], StudentModel.load().weights
+    people = np.where(unlike.decided, unlike.prefers_a, np.nan).astype(float)
+    everything = np.ones(len(people), dtype=bool)
+    for name, weights in (("distilled", made.weights), ("embedded", shipped)):
+        p = predict_sample(weights, unlike)
+        show(f"LLMBar, {name}", agreement_of(p, people, unlike.prompts, everything, rng))
+        for subset in sorted(set(unlike.subsets.tolist())):
+            rows = unlike.subsets == subset
+            show(f"  {subset}", agreement_of(p, people, unlike.prompts, rows, rng))
     print("Certificates by question on MT-Bench; the distilled student:")
     replayed(student, gpt, sample)
     print("The embedded student, which saw labels of people alone:")
-    replayed(predict_sample(StudentModel.load().weights, sample), gpt, sample)
+    replayed(predict_sample(shipped, sample), gpt, sample)
 
 
 if __name__ == "__main__":

@@ -165,6 +165,16 @@ def exchanges_heard() -> Iterator[list[Exchange]]:
 
 
 @contextmanager
+def unheard() -> Iterator[None]:
+    """Ask what is no part of a score, such as what a judge is fitted on, with no one listening."""
+    token = _HEARD.set(None)
+    try:
+        yield
+    finally:
+        _HEARD.reset(token)
+
+
+@contextmanager
 def exchange(annotator: int, *, is_swapped: bool) -> Iterator[None]:
     """Make `current_exchange` the question of this annotator in this order, if someone listens."""
     heard = _HEARD.get()

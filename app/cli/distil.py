@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from app.bodies.common import ResultBody
     from app.client import Tribunal
     from judges.student.training.distil import Material
+    from judges.student.training.lora import BaseModel
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,7 +34,9 @@ def distil(  # noqa: PLR0913  # a verb's options are its parameters
     teacher: Annotated[
         str, typer.Option(help="a cascade, or a judge, configured or recorded in the dataset")
     ],
-    out: Annotated[Path, typer.Option(help="folder for student.npz and MODEL_CARD.md")],
+    out: Annotated[
+        Path, typer.Option(help="folder for student.npz, judges.toml and MODEL_CARD.md")
+    ],
     part: PartOption = None,
     slices: Annotated[
         list[str] | None, typer.Option(help="a metadata field to show figures by; repeatable")
@@ -45,6 +48,21 @@ def distil(  # noqa: PLR0913  # a verb's options are its parameters
         float | None, typer.Option(min=0, help="most that asking the teacher may cost")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="pay what the teacher costs")] = False,
+    lora: Annotated[
+        bool, typer.Option("--lora", help="also a LoRA adapter of --base, in the folder adapter/")
+    ] = False,
+    base: Annotated[
+        str | None, typer.Option(help="with --lora: folder or hub name of a model for vLLM")
+    ] = None,
+    rank: Annotated[
+        int, typer.Option("--lora-rank", min=1, max=512, help="of the adapter's matrices")
+    ] = 16,
+    epochs: Annotated[
+        int, typer.Option("--lora-epochs", min=1, help="the adapter's passes over the pairs")
+    ] = 3,
+    learning_rate: Annotated[
+        float, typer.Option("--lora-rate", min=0, help="the adapter's largest learning rate")
+    ] = 2e-4,
     seed: Annotated[int, typer.Option(min=0, help="of folds and trees")] = 0,
     patience: Patience = 120.0,
     server: Server = None,
@@ -57,6 +75,7 @@ def distil(  # noqa: PLR0913  # a verb's options are its parameters
     """
     if not 0 < target_agreement < 1:
         fail("--target-agreement: a share between 0 and 1", status=EXIT_USAGE)
+    model = _base_model(base, wanted=lora)
     _refuse_taken(out)
     with open_tribunal(server, key) as tribunal:
         request = given(dataset=dataset, cascade=_teacher(tribunal, teacher), part=part_of(part))
@@ -87,14 +106,33 @@ def distil(  # noqa: PLR0913  # a verb's options are its parameters
         },
     )
     made.write(out)
+    if model is not None:
+        made.add_adapter(materials, model, (rank, epochs, learning_rate), out)
     Console(as_json).show(made.figures, _show)
+
+
+def _base_model(base: str | None, *, wanted: bool) -> BaseModel | None:
+    """Return the model to be adapted, and refuse one that cannot be, before the teacher is asked."""
+    if wanted != (base is not None):
+        fail("--lora goes with --base, and --base with --lora", status=EXIT_USAGE)
+    if base is None:
+        return None
+    from judges.errors import JudgeConfigurationInvalid
+    from judges.student.training.lora import BaseModel
+
+    try:
+        return BaseModel(base)
+    except JudgeConfigurationInvalid as error:
+        fail(f"--base: {error}", status=EXIT_USAGE)
 
 
 def _refuse_taken(folder: Path) -> None:
     """Refuse a folder that cannot be written, or whose student a judge may be using."""
+    from judges.student.training.adapters import ADAPTER_FOLDER, JUDGES_FILE
     from judges.student.training.distilled import CARD_FILE, WEIGHTS_FILE
 
-    taken = next((name for name in (WEIGHTS_FILE, CARD_FILE) if (folder / name).exists()), None)
+    ours = (WEIGHTS_FILE, CARD_FILE, ADAPTER_FOLDER, JUDGES_FILE)
+    taken = next((name for name in ours if (folder / name).exists()), None)
     if taken is not None:
         fail(f"--out: {folder} holds {taken} already: give another folder", status=EXIT_USAGE)
     try:
@@ -169,8 +207,8 @@ def _p_a(verdict: ResultBody) -> float | None:
 class _Made:
     """A student and its card, on their way into a folder."""
 
-    def __init__(self, data: bytes, card: str, figures: dict[str, Any]) -> None:
-        self._data, self._card = data, card
+    def __init__(self, data: bytes, card: str, figures: dict[str, Any], target: float) -> None:
+        self._data, self._card, self._target = data, card, target
         self.figures = figures
 
     @classmethod
@@ -187,22 +225,61 @@ class _Made:
             data, card = make_student(materials, Task(**task), note)
         except NothingToLearn as error:
             fail(str(error))
-        return cls(data, render(card), card.as_json())
+        return cls(data, render(card), card.as_json(), task["target_agreement"])
 
     def write(self, folder: Path) -> None:
         """Write the card, then the weights: where there are weights there is a card."""
+        from judges.student.training.adapters import JUDGES_FILE, judges_toml
         from judges.student.training.distilled import CARD_FILE, WEIGHTS_FILE
 
-        for name, content in ((CARD_FILE, self._card.encode()), (WEIGHTS_FILE, self._data)):
-            with whole(folder / name, "--out") as file:
-                file.write(content)
+        files = {CARD_FILE: self._card.encode(), WEIGHTS_FILE: self._data}
+        for name, content in {**files, JUDGES_FILE: judges_toml(None).encode()}.items():
+            _write(folder / name, content)
         self.figures["folder"] = str(folder)
+
+    def add_adapter(
+        self,
+        materials: Sequence[Material],
+        base: BaseModel,
+        how: tuple[int, int, float],
+        folder: Path,
+    ) -> None:
+        """Train and write an adapter with the same w and T, and add it to the card.
+
+        `how`: its rank, epochs and learning rate.
+        """
+        from judges.errors import JudgeConfigurationInvalid
+        from judges.student.training import adapters
+        from judges.student.training.distil import Setting
+        from judges.student.training.distilled import CARD_FILE
+        from judges.student.training.lora import LoraRecipe
+
+        rank, epochs, learning_rate = how
+        task = adapters.AdapterTask(
+            base,
+            Setting(**self.figures["setting"]),
+            self.figures["seed"],
+            self._target,
+            LoraRecipe(rank, 2 * rank, epochs, learning_rate),
+        )
+        try:
+            card = adapters.make_adapter(materials, task, folder / adapters.ADAPTER_FOLDER, note)
+        except JudgeConfigurationInvalid as error:
+            fail(f"no adapter was made; {folder} holds the other student: {error}")
+        _write(folder / CARD_FILE, (self._card + adapters.render(card)).encode())
+        _write(folder / adapters.JUDGES_FILE, adapters.judges_toml(base).encode())
+        self.figures["adapter"] = card.as_json()
+
+
+def _write(file: Path, content: bytes) -> None:
+    with whole(file, "--out") as opened:
+        opened.write(content)
 
 
 def _show(console: Screen, made: Any) -> None:
     chosen = made["setting"]
     console.print(
-        f"{escape(made['folder'])}: student.npz and MODEL_CARD.md; learnt from {made['pairs']} pairs of "
+        f"{escape(made['folder'])}: student.npz, judges.toml and MODEL_CARD.md; learnt from {made['pairs']} pairs of "
         f"{made['prompts']} prompts, w = {chosen['label_weight']:g}, T = {chosen['temperature']:g}"
     )
     for row in made["rows"]:
@@ -212,6 +289,8 @@ def _show(console: Screen, made: Any) -> None:
                 f"{row['judge']} agrees with {row['reference']}: {percent(one['value'])} "
                 f"[{percent(one['low'])}, {percent(one['high'])}] on {one['pairs']} pairs"
             )
+    if "adapter" in made:
+        _show_adapter(console, made["adapter"])
     found = made["saving"]
     if found is None:
         console.print("too few prompts with labels to say what it saves")
@@ -222,3 +301,17 @@ def _show(console: Screen, made: Any) -> None:
         f"{percent(both['coverage'])} for {percent(both['relative_cost'])} of the teacher's calls; the "
         f"teacher alone answers {percent(alone['coverage'])} for {percent(alone['relative_cost'])}"
     )
+
+
+def _show_adapter(console: Screen, made: dict[str, Any]) -> None:
+    console.print(
+        f"adapter: of {escape(made['base'])}, learnt from {made['pairs']} pairs, loss "
+        f"{made['losses'][0]:.4f} to {made['losses'][-1]:.4f}"
+    )
+    for row in made["rows"]:
+        one = row["share"]
+        if row["slice"] == "all" and row["judge"] != "teacher":
+            console.print(
+                f"{row['judge']} agrees with {row['reference']}: {percent(one['value'])} "
+                f"[{percent(one['low'])}, {percent(one['high'])}] on {one['pairs']} other pairs"
+            )

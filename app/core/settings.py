@@ -218,17 +218,25 @@ class Settings(BaseSettings):
 
 
 def _beside(file: Path, tables: dict[str, Any]) -> dict[str, Any]:
-    """Return the tables of a file with the paths of students' weights, which start beside it."""
+    """Return the tables of a file with the paths of students, which start beside it.
+
+    An adapter is the name of one at a hub unless there is such a folder.
+    """
     judges = tables.get("judges")
     if not isinstance(judges, dict):
         return tables
-    read = {
-        name: {
-            **table,
-            "weights": str(file.absolute().parent / Path(table["weights"]).expanduser()),
-        }
-        if isinstance(table, dict) and isinstance(table.get("weights"), str) and table["weights"]
-        else table
-        for name, table in judges.items()
+    beside = file.absolute().parent
+    return {**tables, "judges": {name: _placed(beside, table) for name, table in judges.items()}}
+
+
+def _placed(beside: Path, table: Any) -> Any:
+    if not isinstance(table, dict):
+        return table
+    placed = {
+        key: str(beside / Path(table[key]).expanduser())
+        for key in ("weights", "adapter")
+        if isinstance(table.get(key), str) and table[key]
     }
-    return {**tables, "judges": read}
+    if "adapter" in placed and not Path(placed["adapter"]).is_dir():
+        del placed["adapter"]
+    return {**table, **placed}

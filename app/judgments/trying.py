@@ -46,7 +46,8 @@ async def try_judge(running: Runtime, name: str, request: TryIn) -> TriedBody:
     pair = to_pair(request.pair)
     with exchanges_heard() as heard:
         score = await answer(judge, pair)
-    is_alone = judge.spec.scored_by.get("confidence") == "rating"
+    scored_by = judge.spec.scored_by
+    is_alone = scored_by.get("confidence") == "rating" or scored_by.get("input") == "response"
     label, confidence = label_and_confidence(score, "exclude")
     body: TriedBody = {
         "object": "tried_judge",

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange
+from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange, unheard
 from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
 from judges.probability import Preference, mean_preference, normalise
@@ -155,8 +155,9 @@ class RewardJudge:
         async with self._fitting:
             if self._tau is None:
                 both = [self._both(desk, pair) for pair, _ in fitted.pairs]
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(one) for one in both]
+                with unheard():
+                    async with asyncio.TaskGroup() as group:
+                        tasks = [group.create_task(one) for one in both]
                 found = [task.result() for task in tasks]
                 differences = [first.values[0] - second.values[0] for first, second in found]
                 try:
@@ -176,14 +177,25 @@ class RewardJudge:
     async def _one(self, desk: _Desk, pair: Pair, *, is_second: bool) -> Pooled:
         ids, texts = self._laid_out(desk, pair, is_second=is_second)
         with exchange(0, is_swapped=is_second):
-            async with self._slots:
-                pooled = await self._pooler.values(ids, texts)
-            if (told := current_exchange()) is not None:
+            told = current_exchange()
+            if told is not None:
                 decode = desk.tokenizer.decode if desk.tokenizer else None
                 shown = decode(ids, skip_special_tokens=False) if decode else "\n\n".join(texts)
                 told.prompt = shown
+            try:
+                pooled = await self._pooled(ids, texts)
+            except PoolingFailed as error:
+                if told is not None:
+                    told.failure = error.failure
+                raise
+            if told is not None:
                 told.text = ", ".join(f"{value:.6g}" for value in pooled.values)
                 told.usage = TokenUsage(pooled.prompt_tokens, 0, pooled.cached_tokens, 1)
+        return pooled
+
+    async def _pooled(self, ids: Sequence[int], texts: tuple[str, str]) -> Pooled:
+        async with self._slots:
+            pooled = await self._pooler.values(ids, texts)
         wanted = _HEADS[self._settings.input]
         if len(pooled.values) != wanted:
             raise PoolingFailed(

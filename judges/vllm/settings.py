@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from judges.base import JudgeSpec
+from judges.errors import JudgeConfigurationInvalid
 from judges.openai.replies import Endpoint
 from judges.openai.settings import Confidence, Orders
 from judges.prompting.annotators import EarlyStop, prompt_notes, scored_by_prompt
@@ -215,6 +217,7 @@ def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSet
         price_input=settings.price_input,
         price_output=settings.price_output,
         is_symmetric=settings.orders == "both",
+        training_prompts=training_prompts_of(settings.adapter),
         example_prompts=example_prompts(sets),
         notes={
             **prompt_notes(template, sets),
@@ -229,6 +232,37 @@ def _adapter(settings: VllmSettings) -> dict[str, str | None]:
     if not folder.is_dir():
         return {"name": settings.adapter, "weights": None}
     return {"name": None, "weights": settings.adapter_weights or folder_hash(folder)}
+
+
+#: Beside the weights of an adapter that `tribunal distil` made (`judges.student.training.lora`).
+TRAINING_PROMPTS_FILE: Final = "training_prompts.txt"
+_IS_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def training_prompts_of(adapter: str | None) -> frozenset[str]:
+    """Return the hashes of the prompts that an adapter in a folder says it was trained on.
+
+    They lie beside its weights, so that the hash of the folder covers them. An adapter without them
+    says nothing.
+
+    Raises:
+        JudgeConfigurationInvalid: They are there and cannot be read.
+    """
+    if adapter is None:
+        return frozenset()
+    path = Path(adapter) / TRAINING_PROMPTS_FILE
+    try:
+        hashes = frozenset(path.read_text(encoding="ascii").split())
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except (OSError, UnicodeDecodeError) as error:
+        raise JudgeConfigurationInvalid(
+            f"adapter: {str(path)!r} cannot be read: {error}"
+        ) from error
+    wrong = next((one for one in hashes if not _IS_HASH.fullmatch(one)), None)
+    if wrong is not None:
+        raise JudgeConfigurationInvalid(f"adapter: {str(path)!r} holds {wrong[:80]!r}, no sha256")
+    return hashes
 
 
 #: What vLLM takes as the largest rank of an adapter.

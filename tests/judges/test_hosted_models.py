@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from app.core.settings import Settings
 from judges.configuration import check_memory, model_folders
 from judges.errors import JudgeConfigurationInvalid
 from judges.registry import Registry
+from judges.vllm.settings import training_prompts_of
 
 
 def hosted(share: float | None = None, devices: str | None = None, **engine: Any) -> dict[str, Any]:
@@ -87,3 +89,25 @@ def test_only_hosted_judges_have_folders(tmp_path: Path) -> None:
         }
     }
     assert model_folders(config) == {str(tmp_path)}
+
+
+def test_prompts_that_an_adapter_was_trained_on_are_read_or_refused(tmp_path: Path) -> None:
+    assert training_prompts_of(None) == training_prompts_of("some/name") == frozenset()
+    assert training_prompts_of(str(tmp_path)) == frozenset()
+    file = tmp_path / "training_prompts.txt"
+    file.write_text(f"{'ab' * 32}\n{'cd' * 32}\n")
+    assert training_prompts_of(str(tmp_path)) == {"ab" * 32, "cd" * 32}
+    file.write_text("what is it?\n")
+    with pytest.raises(JudgeConfigurationInvalid, match="no sha256"):
+        training_prompts_of(str(tmp_path))
+
+
+def test_an_adapter_beside_the_configuration_is_found_and_another_is_a_hub_name(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own").mkdir()
+    config = tmp_path / "tribunal.toml"
+    config.write_text('[judges.a]\nadapter = "own"\n[judges.b]\nadapter = "org/legal"\n')
+    judges = Settings(config=config).load_config()["judges"]
+    assert judges["a"]["adapter"] == str(tmp_path / "own")
+    assert judges["b"]["adapter"] == "org/legal"

@@ -106,7 +106,7 @@ def agreements(
 ) -> list[Row]:
     """Return who agrees with whom, on all pairs and on those of each slice."""
     people = np.where(sample.decided, sample.prefers_a, np.nan).astype(np.float64)
-    compared = [
+    pairs = [
         ("student", opinions.student, "teacher", opinions.teacher),
         ("same student, hard labels", opinions.hard, "teacher", opinions.teacher),
         ("embedded student", opinions.embedded, "teacher", opinions.teacher),
@@ -115,11 +115,28 @@ def agreements(
         ("same student, hard labels", opinions.hard, "people", people),
         ("embedded student", opinions.embedded, "people", people),
     ]
-    everything = np.ones(len(people), dtype=bool)
+    return compared(pairs, sample, slices, rng)
+
+
+def compared(
+    pairs: Sequence[tuple[str, FloatArray, str, FloatArray]],
+    sample: Sample,
+    slices: Mapping[str, BoolArray],
+    rng: np.random.Generator,
+) -> list[Row]:
+    """Return how far each judge agrees with its reference, on all pairs and on those of each slice.
+
+    Args:
+        pairs: A judge's name and p_a (n,), and its reference's.
+        sample: The n pairs.
+        slices: Which pairs are in a slice, by its name.
+        rng: Draws the intervals.
+    """
+    everything = np.ones(len(sample.prompts), dtype=bool)
     return [
         Row(name, judge, reference, share)
         for name, rows in {ALL: everything, **slices}.items()
-        for judge, p, reference, outcome in compared
+        for judge, p, reference, outcome in pairs
         if (share := agreement_of(p, outcome, sample.prompts, rows, rng)) is not None
     ]
 
@@ -328,7 +345,7 @@ def make_student(
         setting=learned.setting,
         trials=learned.trials,
         chosen_by="people's verdicts" if lesson.judged_by_people else "the teacher's probabilities",
-        rows=tuple(agreements(opinions, sample, _slices(useful), rng)),
+        rows=tuple(agreements(opinions, sample, slices_of(useful), rng)),
         soft_over_hard=gain(learned.unseen, hard, lesson.teacher, sample.prompts, rng),
         saving=saving(learned.unseen, lesson.teacher, sample, task.target_agreement, rng),
     )
@@ -350,7 +367,8 @@ def _embedded(materials: Sequence[Material]) -> FloatArray:
     )
 
 
-def _slices(materials: Sequence[Material]) -> dict[str, BoolArray]:
+def slices_of(materials: Sequence[Material]) -> dict[str, BoolArray]:
+    """Return which pairs have a value of a field, shape (n,), by both."""
     named = sorted({(field, value) for one in materials for field, value in one.slices.items()})
     return {
         f"{field} = {value}": np.array([one.slices.get(field) == value for one in materials])
@@ -398,15 +416,7 @@ def _choice(card: Card) -> Iterator[str]:
 def _agreement(card: Card) -> Iterator[str]:
     yield "## Agreement on prompts that the members had not seen\n"
     yield "Intervals are 95 %, by prompt. The embedded student is compared on prompts it did not learn from.\n"
-    yield "| pairs of | judge | agrees with | pairs | prompts | agreement | interval |"
-    yield "|---|---|---|---|---|---|---|"
-    for row in card.rows:
-        one = row.share
-        yield (
-            f"| {_cell(row.slice)} | {row.judge} | {row.reference} | {one.pairs} | {one.prompts} | "
-            f"{one.value:.3f} | {one.low:.3f}-{one.high:.3f} |"
-        )
-    yield ""
+    yield from agreement_table(card.rows)
     if card.soft_over_hard is not None:
         one = card.soft_over_hard
         yield (
@@ -415,13 +425,30 @@ def _agreement(card: Card) -> Iterator[str]:
         )
 
 
+def agreement_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown, and an empty one."""
+    yield "| pairs of | judge | agrees with | pairs | prompts | agreement | interval |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in rows:
+        one = row.share
+        yield (
+            f"| {_cell(row.slice)} | {row.judge} | {row.reference} | {one.pairs} | {one.prompts} | "
+            f"{one.value:.3f} | {one.low:.3f}-{one.high:.3f} |"
+        )
+    yield ""
+
+
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def _saving(card: Card) -> Iterator[str]:
     yield "## What does it save?\n"
-    found = card.saving
+    yield from saving_table(card.saving, "student")
+
+
+def saving_table(found: Saving | None, judge: str) -> Iterator[str]:
+    """Yield what a judge before its teacher saves, in Markdown."""
     if found is None:
         yield (
             f"Unknown: fewer than {FEWEST_TO_REPLAY} prompts have pairs on which people decided.\n"
@@ -434,7 +461,7 @@ def _saving(card: Card) -> Iterator[str]:
     yield "| cascade | certified | coverage | agreement | calls of the teacher a pair |"
     yield "|---|---|---|---|---|"
     for name, side in (
-        ("student, then teacher", found.with_student),
+        (f"{judge}, then teacher", found.with_student),
         ("teacher alone", found.teacher_alone),
     ):
         agreed = "-" if side.agreement is None else f"{side.agreement:.3f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def test_a_student_is_distilled_configured_and_certified_on_prompts_it_never_saw
     card = (folder / "deep/own/MODEL_CARD.md").read_text(encoding="utf-8")
     assert made["weights_hash"] in card
     assert "What does it save?" in card
+    assert 'weights = "student.npz"' in (folder / "deep/own/judges.toml").read_text()
     assert "holds student.npz already" in told(*learn, "--out", "deep/own", status=2)
 
     # the path starts at the file of the configuration, wherever the service was started
@@ -115,6 +117,22 @@ def test_a_share_that_is_none_is_refused() -> None:
     assert "--target-agreement" in told(
         "distil", "x", "--teacher", "y", "--out", "z", "--target-agreement", "1", status=2
     )
+
+
+def test_an_adapter_needs_its_base() -> None:
+    said = told("distil", "x", "--teacher", "y", "--out", "z", "--lora", status=2)
+    assert "--lora goes with --base" in said
+
+
+def test_a_missing_torch_is_named_before_the_teacher_is_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    learn = ("distil", "x", "--teacher", "y", "--out", "z")
+    said = told(*learn, "--lora", "--base", "no/model", status=2)
+    assert "trained with torch, transformers and safetensors" in said
+    assert "missing" in said
+    assert not (folder / "z").exists()
 
 
 def test_a_dataset_that_is_not_there_is_named(folder: Path) -> None:

@@ -54,12 +54,20 @@ async def test_a_reward_model_goes_the_whole_way(
 ) -> None:
     await upload(client, "people", rows(12, "people"))
     await upload(client, "labels", [*rows(60, "label"), *rows(12, "people")])
+    pair = {"id": "x", "prompt": "Which?", "response_a": "long and good", "response_b": "bad"}
+    tried = await client.post("/v1/judges/reward/try", json={"pair": pair})
+    assert tried.status_code == 200, tried.text
+    # what tau is fitted on is no part of the try
+    first, second = tried.json()["exchanges"]
+    assert first["is_alone"] is second["is_alone"] is True
+    assert ("long and good" in first["prompt"], "bad" in second["prompt"]) == (True, True)
+    assert len(server.requests) == 2 * (10 + 1)
     certificate = await certify(client, "labels")
     assert certificate["status"] == "certified"
     # the prompts that tau was fitted on are no evidence
     assert certificate["calibration"]["seen_in_training"] == 10
     asked = len(server.requests)
-    assert asked == 2 * (10 + 62)
+    assert asked == 2 * (10 + 62) + 2
     answered = await judge(client, rows(6, "new"), calibration=certificate["id"])
     assert [one["label"] for one in answered["verdicts"]] == ["a", "b"] * 3
     assert len(server.requests) == asked + 2 * 6

@@ -194,7 +194,7 @@ def disturbed(made: Stage, n: int, kills: int, seed: int) -> list[dict[str, Any]
 
 
 def check(made: Stage, verdicts: list[dict[str, Any]], n: int, *, may_ask: bool) -> None:
-    """One verdict a pair, nothing paid for twice, and costs as in the provider's own ledger."""
+    """One verdict a pair, no line of a file paid for twice, and costs as in the provider's own ledger."""
     assert sorted(int(v["id"][1:]) for v in verdicts) == list(range(n))
     ledger = made.ledger
     in_batches = Counter(question for batch, question in ledger if batch is not None)
@@ -220,7 +220,7 @@ def check(made: Stage, verdicts: list[dict[str, Any]], n: int, *, may_ask: bool)
 _PAIR = re.compile(r"the left of (\d+):")
 
 
-def test_kills_of_service_and_provider_lose_nothing_and_pay_for_nothing_twice(
+def test_kills_of_service_and_provider_lose_nothing_and_pay_for_no_line_twice(
     database_url: str, tmp_path: Path
 ) -> None:
     n = 300
