@@ -292,8 +292,8 @@ def _fault(place: str, unread: Unread) -> str:
     if unread.is_torn:
         return (
             f"{place}: a value means one side, and is the name of the model of the other: {counted}, "
-            f"first in line {unread.line}. Write the names of the models as the file does, or left and "
-            "right. Nothing was stored"
+            f"first in line {unread.line}. Write response_a or "
+            "response_b for a side. Nothing was stored"
         )
     what = (
         f"{'/'.join(sorted(unread.counts)[:_MOST_SHOWN])} is ambiguous, say which is which"
