@@ -83,13 +83,15 @@ test: check $(VLLM) ## everything that needs no GPU
 	else echo "no chromium is installed: the tests in a browser are left out"; fi
 
 screenshots: $(TESTED) ## pictures of every page in .screenshots, to be looked at
-	SCREENSHOTS=$(CURDIR)/.screenshots $(BIN)/python -m pytest -q -m "browser and slow" $(call marked,browser)
+	SCREENSHOTS=$(CURDIR)/.screenshots $(BIN)/python -m pytest -q -m "browser and slow" tests/browser/test_screenshots.py
 
 test-slow: $(TESTED) $(VLLM) ## the long simulations, with their figures, and a random search
 	$(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and not vllm and not browser" -s
 	TRIBUNAL_SEARCH_FACTOR=20 $(BIN)/python -m pytest -n 2 -o faulthandler_timeout=0 \
 	  -m "hypothesis and not vllm" --hypothesis-seed=$$(date +%s)
 	@if test -f $(VLLM); then $(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and vllm" -s $(call marked,vllm); fi
+	@if command -v chromium >/dev/null; then $(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and browser" \
+	  $(call marked,browser); fi
 
 bench: $(TESTED) ## ratios against named baselines
 	$(BIN)/python -m benchmarks

@@ -10,6 +10,7 @@ from benchmarks import (
     certify_few,
     certify_million,
     krippendorff,
+    replay,
     starting,
     student,
 )
@@ -32,5 +33,6 @@ BENCHMARKS: dict[str, Preparation] = {
     "bootstrap-ranks": bootstrap_ranks.prepare,
     "bootstrap-ranks-million": bootstrap_ranks.prepare_million,
     "student": student.prepare,
+    "replay": replay.prepare,
     "start": starting.prepare,
 }

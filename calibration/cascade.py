@@ -101,7 +101,7 @@ def decide(confidence: ArrayLike, thresholds: ArrayLike) -> IntArray:
     # The explicit test keeps a confidence of +inf from meeting a threshold of +inf.
     accepted = (scores >= limits) & np.isfinite(scores) & (limits < np.inf)
     first = accepted.argmax(axis=1)
-    return np.where(accepted.any(axis=1), first, ABSTAINED).astype(np.int64)
+    return np.where(accepted.any(axis=1), first, ABSTAINED)
 
 
 def asked(answered_by: ArrayLike, thresholds: ArrayLike) -> BoolArray:

@@ -86,8 +86,9 @@ def run_main_job(url: str) -> dict[str, Any]:
 def where_to_look(url: str, report: dict[str, Any]) -> None:
     """Say what can be opened next."""
     say("where to look next")
+    print(f"  all of it as pages  {url}/")
+    print(f"  the report          {url}/reports/{report['id']}")
     print(f"  API with examples   {url}/docs")
-    print(f"  the report          {url}/v1/reports/{report['id']}")
     print(f"  all certificates    {url}/v1/calibrations")
     print(f"  stored verdicts     {url}/v1/judgments?dataset={DATASET}")
     print(f"  the same data later: DATABASE_URL=sqlite:///{_near(STATE / 'tribunal.db')} \\")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
@@ -114,7 +114,7 @@ async def replay(running: Runtime, request: ReplayIn) -> ReplayBody:
         table = await load_table(
             session, scene.dataset, scene.keys, judges, annotators=request.annotators
         )
-        before = await _before(session, request, scene, standing, judges)
+        before = await _before(session, request, scene, standing, table)
     columns, changed = _changed(standing, request)
     chosen = table.columns(columns)
     found = replay_by(changed, scene.keys, chosen, request.ties or standing.ties)
@@ -191,13 +191,15 @@ async def _before(
     request: ReplayIn,
     scene: _Scene,
     standing: Authority,
-    judges: Sequence[Any],
+    table: ScoreTable,
 ) -> dict[int, Said]:
     """Return the verdicts that a replay is compared with, by pair."""
     if scene.batch is not None:
         return await queries.said_in_batch(session, scene.batch.seq)
     if request.is_changed and standing.certificate is not None:
-        table = await load_table(session, scene.dataset, scene.keys, judges)
+        if request.annotators is not None:
+            judges = [tier.judge for tier in standing.tiers]
+            table = await load_table(session, scene.dataset, scene.keys, judges)
         as_it_is = replay_by(standing.cascade_for, scene.keys, table, standing.ties)
         said = _said(as_it_is, table)
         return {key.seq: one for key, one in zip(scene.keys, said, strict=True) if one}

@@ -131,8 +131,13 @@ async def _start(
     pairs: Sequence[Pair],
     rng: np.random.Generator,
 ) -> Watch:
-    """Fetch the references and what differs by itself; bet on what was said at certification."""
-    first = await _answers(judge, pairs)
+    """Fetch the references and what differs by itself; bet on what was said at certification.
+
+    Numbers of a model depend a little on what else is in its batch. References are asked for alone,
+    and what differs by itself several at a time: later answers, alone or among others, then lie no
+    further from the references by themselves.
+    """
+    first = await _answers(judge, pairs, at_once=1)
     references = {
         pair.id: answer for pair, answer in zip(pairs, first, strict=True) if answer is not None
     }
@@ -142,7 +147,7 @@ async def _start(
         return {**one, "failed": failed}
     drawn = [known[at] for at in rng.integers(len(known), size=BASELINE)]
     again: defaultdict[str, list[float]] = defaultdict(list)
-    for pair, answer in zip(drawn, await _answers(judge, drawn), strict=True):
+    for pair, answer in zip(drawn, await _answers(judge, drawn, at_once=_AT_ONCE), strict=True):
         if answer is None:
             failed += 1
         else:
@@ -163,11 +168,11 @@ async def _start(
     }
 
 
-async def _answers(judge: Judge, pairs: Sequence[Pair]) -> list[float | None]:
-    at_once = asyncio.Semaphore(_AT_ONCE)
+async def _answers(judge: Judge, pairs: Sequence[Pair], *, at_once: int) -> list[float | None]:
+    free = asyncio.Semaphore(at_once)
 
     async def answer(pair: Pair) -> float | None:
-        async with at_once:
+        async with free:
             return log_odds(await judge.score(pair))
 
     async with asyncio.TaskGroup() as group:

@@ -59,7 +59,9 @@ class Where(NamedTuple):
         return self.moment.date().isoformat()
 
 
-class _Chosen(NamedTuple):
+class Chosen(NamedTuple):
+    """A verdict that is to be audited, what its prompt was drawn once for, and the probability."""
+
     candidate: Candidate
     unit: str
     rate: float
@@ -72,10 +74,8 @@ def chance(secret: str, *parts: str) -> float:
         >>> 0 <= chance("secret", "prompt") < 1
         True
     """
-    digest = hmac.new(
-        secret.encode(), "\n".join(parts).encode("utf-8", "backslashreplace"), "sha256"
-    )
-    return int.from_bytes(digest.digest()[:7], "big") / 2**56
+    text = "\n".join(parts).encode("utf-8", "backslashreplace")
+    return int.from_bytes(hmac.digest(secret.encode(), text, "sha256")[:7], "big") / 2**56
 
 
 async def draw(
@@ -84,7 +84,7 @@ async def draw(
     """Draw audits for every monitor of a certificate, with the verdicts stored; return the drawn."""
     drawn: list[Candidate] = []
     for monitor in await queries.watching(session, where.certificate_seq):
-        chosen = _chosen(monitor, where, candidates)
+        chosen = choose(monitor, where, candidates)
         known = await queries.known_units(session, monitor, [one.unit for one in chosen])
         fresh = [one for one in chosen if one.unit not in known]
         if fresh:
@@ -93,12 +93,13 @@ async def draw(
     return drawn
 
 
-def _chosen(monitor: Monitor, where: Where, candidates: Sequence[Candidate]) -> list[_Chosen]:
+def choose(monitor: Monitor, where: Where, candidates: Sequence[Candidate]) -> list[Chosen]:
+    """Return the verdicts that a monitor draws of those given; the same ones each time."""
     rates = {
         "accepted": monitor.options["audit_rate"],
         "abstained": monitor.options["abstained_rate"],
     }
-    best: dict[str, tuple[float, _Chosen]] = {}
+    best: dict[str, tuple[float, Chosen]] = {}
     for one in candidates:
         verdict = one.verdict
         rate = rates.get(verdict["status"], 0.0)
@@ -110,12 +111,12 @@ def _chosen(monitor: Monitor, where: Where, candidates: Sequence[Candidate]) -> 
             continue
         among = chance(monitor.secret, "verdict", unit, one.content_hash, one.pair.id)
         if unit not in best or among < best[unit][0]:
-            best[unit] = (among, _Chosen(one, unit, rate))
+            best[unit] = (among, Chosen(one, unit, rate))
     return [chosen for _, chosen in best.values()]
 
 
 async def _store(
-    session: AsyncSession, monitor: Monitor, where: Where, chosen: Sequence[_Chosen]
+    session: AsyncSession, monitor: Monitor, where: Where, chosen: Sequence[Chosen]
 ) -> None:
     _, queue = await queries.parts(session, monitor)
     verdicts = await verdict_seqs(session, where, [one.candidate for one in chosen])
@@ -157,7 +158,7 @@ async def verdict_seqs(
 
 
 async def _keys(
-    session: AsyncSession, queue: Queue, chosen: Sequence[_Chosen], verdicts: Sequence[int]
+    session: AsyncSession, queue: Queue, chosen: Sequence[Chosen], verdicts: Sequence[int]
 ) -> list[PairKey]:
     """Return the keys of drawn pairs; posted ones are stored in the queue's own dataset."""
     names = [

@@ -216,7 +216,7 @@ async def _raise_alarm(
     state: SlicedMonitor,
     moment: datetime,
 ) -> None:
-    moved = next(iter(state.alarmed_slices or state.by_evidence), None)
+    moved = state.moved
     is_whole = state.whole.is_alarmed
     risk = risk_so_far(state.whole)
     # the certificate promises nothing of a slice, unless it was made by slices

@@ -7,36 +7,73 @@ in the browser while the service cannot be reached.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
+from app.api import datasets as datasets_api
 from app.api import queues as queues_api
 from app.api.queues import Ref
 from app.core.auth import Scope
-from app.core.errors import Conflict, Unprocessable
+from app.core.errors import Conflict, TribunalError, Unprocessable
 from app.core.http.access import caller_of, needs
 from app.core.http.field_errors import field_errors, named
 from app.core.http.parameters import Running
+from app.core.lists import Paging
 from app.core.runtime import Runtime
 from app.pages.frame import ANYBODY, PageRoute, checked_form, go_to, page, paging, part, with_query
 from app.pages.lists import dataset_names
 from app.queues import labelling, progress, service
-from app.queues.schemas import AnswersIn, ClaimIn, UndoIn
+from app.queues.schemas import AnswersIn, ClaimIn, QueueIn, UndoIn
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+_NEWEST: Final = Paging(50, None, "desc")
 
 
 @router.get("/label")
 @needs(ANYBODY)
 async def queues_page(request: Request, running: Running) -> Response:
     """List the queues: what waits for people."""
-    listed = await labelling.list_briefly(running, paging(running, request))
+    return await _queues_shown(request, running, {})
+
+
+@router.post("/label")
+@needs(Scope.JUDGE)
+async def make_queue(request: Request, running: Running) -> Response:
+    """Make a queue over a dataset, and go to it."""
+    form = await checked_form(request)
+    given = {name: text.strip() for name, text in form.items() if text.strip()}
+    try:
+        queue = await service.create(running, QueueIn.model_validate(given))
+    except ValidationError as error:
+        fault = named(field_errors(error.errors(), form))
+    except TribunalError as error:
+        fault = error.detail
+    else:
+        return go_to(f"/label/{part(queue.name)}")
+    return await _queues_shown(request, running, form, fault)
+
+
+async def _queues_shown(
+    request: Request, running: Runtime, form: Mapping[str, str], fault: str | None = None
+) -> Response:
     caller = caller_of(request)
     reads, labels = caller.may(Scope.READ), caller.may(Scope.LABEL)
-    api = "/v1/queues" if reads else None
-    return await page(request, "queues", api=api, listed=listed, reads=reads, labels=labels)
+    makes = reads and caller.may(Scope.JUDGE)
+    found = (await datasets_api.list_datasets(running, _NEWEST))["data"] if makes else []
+    return await page(
+        request,
+        "queues",
+        status=422 if fault else 200,
+        api="/v1/queues" if reads else None,
+        listed=await labelling.list_briefly(running, paging(running, request)),
+        reads=reads,
+        labels=labels,
+        datasets=[one["name"] for one in found if one["pairs"]],
+        form=form,
+        fault=fault,
+    )
 
 
 @router.get("/queues/{queue}")

@@ -238,10 +238,19 @@ class ExactCounts:
         self._target_risk = target_risk
         self._uniform = uniform
         self._scope = scope
+        self._counted: dict[Path, Counts] = {}
+
+    def against(self, target_risk: float) -> ExactCounts:
+        """Return the tests of another risk on the same pairs, which are not counted again."""
+        other = ExactCounts(self._sample, target_risk, self._uniform, self._scope)
+        other._counted = self._counted
+        return other
 
     def along(self, path: Path, level: float) -> PathTest:
         """Return the tests of a path that may spend `level` in all."""
-        counts, n = path_counts(path, self._sample), path.rows.size
+        if path not in self._counted:
+            self._counted[path] = path_counts(path, self._sample)
+        counts, n = self._counted[path], path.rows.size
         if self._scope == "dataset":
             counts = replace(counts, answered=np.full_like(counts.answered, n))
         if self._uniform is not None:

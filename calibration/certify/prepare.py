@@ -282,6 +282,8 @@ def evidence_against(prepared: Prepared, request: Request, risk: float) -> Evide
     # the order of bets may be any that does not depend on the labels
     order = np.random.default_rng(0)
     other = replace(request, target_risk=risk, max_shift=1.0)
+    if isinstance(prepared.evidence, ExactCounts):
+        return prepared.evidence.against(other.tested_risk)
     return _evidence(prepared.sample, other, prepared.bets_on_groups, prepared.uniform, order)
 
 

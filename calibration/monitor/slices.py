@@ -44,6 +44,11 @@ class SlicedMonitor:
         """All slices, that with the largest e-value first: where the risk most likely rose."""
         return tuple(sorted(self.slices, key=lambda name: -self.slices[name].log_wealth))
 
+    @property
+    def moved(self) -> str | None:
+        """Slice that most likely raised the risk: one that is alarmed before others, then the e-value."""
+        return next(iter(self.alarmed_slices or self.by_evidence), None)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, lists and dicts, for JSON; floats come back exactly."""
         slices = {name: state.to_dict() for name, state in self.slices.items()}

@@ -150,9 +150,9 @@ def free_port() -> int:
         return port
 
 
-def until(is_so: Callable[[], bool]) -> None:
+def until(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something, but not for ever."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, "it never was so"
         time.sleep(0.05)

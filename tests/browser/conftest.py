@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 Json = dict[str, Any]
+# what is made of many pairs takes minutes
+_LONG = 900.0
 NASTY = (
     "<script>window.ran=1</script><img src=//evil.test/x onerror=window.ran=2>"
     "<svg onload=window.ran=3><style>body{display:none}</style></svg> "
     "[link](javascript:window.ran=4) <a href='javascript:window.ran=5'>here</a> "
     "{{ 7*7 }} @import url(//evil.test/c.css); </div></section></main>"
 )
+# what addresses and tables are broken by
+ODD = "p/0 100%\u200b \"'<b>?&#;\\ü"
 FOREIGN = "مرحبا بالعالم، أي نهر أطول؟ 世界上最长的河流是哪一条？ 👩‍👩‍👧‍👦🏳️‍🌈 ‮backwards‬"
 CODE = "```python\ndef f(x):\n\treturn x\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n"
 
@@ -51,13 +56,13 @@ class Site:
         self._open.close()
 
     def get(self, path: str) -> Json:
-        answer = httpx.get(self.url + path, timeout=60)
-        assert answer.status_code == 200, answer.text
+        answer = httpx.get(self.url + path, timeout=_LONG)
+        assert answer.is_success, answer.text
         found: Json = answer.json()
         return found
 
     def post(self, path: str, body: Json) -> Json:
-        answer = httpx.post(self.url + path, json=body, timeout=60)
+        answer = httpx.post(self.url + path, json=body, timeout=_LONG)
         assert answer.is_success, answer.text
         found: Json = answer.json()
         return found
@@ -65,7 +70,11 @@ class Site:
     def upload(self, name: str, rows: list[Json]) -> None:
         headers = {"content-type": "application/x-ndjson"}
         answer = httpx.post(
-            f"{self.url}/v1/datasets", params={"name": name}, content=ndjson(rows), headers=headers
+            f"{self.url}/v1/datasets",
+            params={"name": name},
+            content=ndjson(rows),
+            headers=headers,
+            timeout=_LONG,
         )
         assert answer.status_code == 201, answer.text
 
@@ -99,53 +108,103 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site.stop()
 
 
+def everything(site: Site, name: str, rows: list[Json], **asked: Any) -> dict[str, str]:
+    """Store rows and make something of each kind from them; return the addresses by name.
+
+    Args:
+        site: The service.
+        name: Of the dataset, and of a queue over it.
+        rows: Labelled, each with the verdicts of two recorded judges.
+        asked: Of the certificate, in place of what is asked here.
+    """
+    site.upload(name, rows)
+    cascade = {"judges": ["cheap", "dear"]}
+    certificate = site.post(
+        "/v1/calibrations",
+        {"dataset": name, "cascade": cascade, "target_agreement": 0.7, **asked},
+    )
+    by = (
+        {"calibration": certificate["id"]}
+        if certificate["status"] == "certified"
+        else {"cascade": cascade}
+    )
+    # one pair has no strengths
+    method = "bradley_terry" if len(rows) > 1 else "win_rate"
+    ranked = {"dataset": name, "group_by": "task", "method": method}
+    board = site.post("/v1/leaderboards", ranked)
+    part = f"&calibration={certificate['id']}" if "calibration" in by else ""
+    report = site.get(f"/v1/reports/agreement?dataset={name}{part}")
+    # that of many pairs is made in the background
+    until(lambda: site.get(f"/v1/reports/{report['id']}")["status"] == "completed", _LONG)
+    site.post("/v1/queues", {"name": name, "dataset": name, "guidelines": f"Be kind. {NASTY}"})
+    batch = site.post("/v1/batches", {"dataset": name, **by})
+    until(lambda: site.get(f"/v1/batches/{batch['id']}")["status"] == "completed", _LONG)
+    return {
+        "dataset": f"/datasets/{name}",
+        "pairs": f"/datasets/{name}/pairs",
+        "surest": f"/datasets/{name}/pairs?people=disagree&sort=surest",
+        "pair": f"/pairs/{name}/{quote(rows[0]['id'], safe='')}?marked=true",
+        "certificate": f"/calibrations/{certificate['id']}",
+        "batch": f"/batches/{batch['id']}",
+        "leaderboard": f"/leaderboards/{board['id']}?matrix=true",
+        "report": f"/reports/{report['id']}",
+        "health": f"/reports/{report['id']}/judges/cheap",
+        "queue": f"/queues/{name}",
+        "label": f"/label/{name}?annotator=ann",
+    }
+
+
+LISTS = {
+    "overview": "/",
+    "datasets": "/datasets",
+    "calibrations": "/calibrations",
+    "batches": "/batches",
+    "leaderboards": "/leaderboards",
+    "reports": "/reports",
+    "judges": "/judges",
+    "queues": "/label",
+    "monitors": "/monitors",
+}
+
+
 @pytest.fixture(scope="session")
 def pages(site: Site) -> dict[str, str]:
     """Store something of each kind, and return the addresses of all pages by name."""
     rows = labelled_rows(100)
-    for row, text in zip(rows, (NASTY, FOREIGN, CODE, "long " * 8_000), strict=False):
+    rows[0] |= {"id": ODD, "model_a": "m" * 500}
+    rows[1] |= {"model_a": f"ü مرحبا 世界 👩‍👩‍👧‍👦 {NASTY}"}
+    texts = (NASTY, FOREIGN, CODE, "long " * 8_000)
+    for row, text in zip(rows, texts, strict=False):
         row |= {"prompt": f"{text} {row['id']}", "response_a": text, "response_b": f"{text}!"}
     rows[0]["metadata"] = {"task": NASTY[:60]}
-    site.upload("rivers", rows)
-    site.upload("one", labelled_rows(1))
-    cascade = {"judges": ["cheap", "dear"]}
-    asked = {"dataset": "rivers", "cascade": cascade, "target_agreement": 0.7}
-    certificate = site.post("/v1/calibrations", asked)
-    batch = site.post("/v1/batches", {"dataset": "rivers", "calibration": certificate["id"]})
-    until(lambda: site.get(f"/v1/batches/{batch['id']}")["status"] == "completed")
-    board = site.post("/v1/leaderboards", {"dataset": "rivers"})
-    report = site.get(f"/v1/reports/agreement?dataset=rivers&calibration={certificate['id']}")
-    site.post(
-        "/v1/queues", {"name": "look", "dataset": "rivers", "guidelines": f"Be kind. {NASTY}"}
-    )
-    monitor = site.post("/v1/monitors", {"calibration": certificate["id"], "audit_rate": 1.0})
+    for number, row in enumerate(rows):
+        # two people, who judge by two criteria; a tie links the models of odd names to the others
+        first = row["human"][0]["label"]
+        style = "ab"[number // 2 % 2]
+        row["human"] += [
+            {"annotator": "bert", "label": label if number > 1 else "tie", "criterion": criterion}
+            for label, criterion in (("a", "overall"), (first, "help"), (style, "style"))
+        ]
+    made = everything(site, "rivers", rows, menu=[0.65, 0.7, 0.75])
+    one = everything(site, "one", labelled_rows(1))
+    criteria = {"dataset": "rivers", "criteria": {"help": 1, "style": 1}, "group_by": "task"}
+    weighed = site.post("/v1/leaderboards", criteria)
+    certificate = made["certificate"].split("/")[-1]
+    monitor = site.post("/v1/monitors", {"calibration": certificate, "audit_rate": 1.0})
     return {
-        "overview": "/",
-        "datasets": "/datasets",
-        "dataset": "/datasets/rivers",
-        "dataset-one": "/datasets/one",
-        "pairs": "/datasets/rivers/pairs",
-        "pairs-one": "/datasets/one/pairs",
+        **LISTS,
+        **made,
+        **{f"{name}-one": address for name, address in one.items()},
         "pairs-none": "/datasets/one/pairs?text=nothing+has+this",
-        "pair": "/pairs/rivers/p0?marked=true",
+        # what is audited is a dataset of its own, without a pair so far
+        "pairs-no": f"/datasets/audits%20of%20{monitor['id']}/pairs",
+        "dataset-no": f"/datasets/audits%20of%20{monitor['id']}",
         "pair-foreign": "/pairs/rivers/p1",
         "pair-code": "/pairs/rivers/p2",
         "pair-long": "/pairs/rivers/p3",
         "similar": "/pairs/rivers/p5/similar",
-        "calibrations": "/calibrations",
-        "certificate": f"/calibrations/{certificate['id']}",
-        "batches": "/batches",
-        "batch": f"/batches/{batch['id']}",
-        "leaderboards": "/leaderboards",
-        "leaderboard": f"/leaderboards/{board['id']}",
-        "reports": "/reports",
-        "report": f"/reports/{report['id']}",
-        "judges": "/judges",
-        "queues": "/label",
-        "queue": "/queues/look",
-        "labeller": "/label/look",
-        "label": "/label/look?annotator=ann",
-        "monitors": "/monitors",
+        "weighed": f"/leaderboards/{weighed['id']}",
+        "labeller": "/label/rivers",
         "monitor": f"/monitors/{monitor['id']}",
         "missing": "/reports/none",
     }
@@ -214,11 +273,15 @@ def page(context: BrowserContext, eyes: Eyes) -> Page:
     return page
 
 
-def violations(page: Page) -> list[str]:
-    """Return what axe finds wrong with a page."""
+def violations(page: Page, *rules: str) -> list[str]:
+    """Return what axe finds wrong with a page, by all its rules or by some."""
     if not page.evaluate("() => window.axe !== undefined"):
         page.evaluate(AXE)
-    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    found = page.evaluate(
+        "rules => axe.run(document, {resultTypes: ['violations'], "
+        "...(rules.length ? {runOnly: rules} : {})})",
+        list(rules),
+    )
     return [
         f"{one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
         for one in found["violations"]

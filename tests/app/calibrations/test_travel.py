@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from app.core.settings import Settings
 from app.core.signing import SigningKey, signing_key
 from app.main import create_app
 from tests.app.calibrations.test_weighted import two_tasks, unlabelled
+from tests.app.processes import TRIBUNAL
 from tests.app.rows import certify, labelled_rows, upload
 from tests.conftest import client_of
 
@@ -270,14 +273,57 @@ async def test_bounds_may_differ_in_their_last_digits_and_thresholds_may_not(
     made: Document,
 ) -> None:
     """Other versions of scipy round the quantiles of the beta distribution otherwise."""
-    del made["signature"]
     figures = made["certificate"]["calibration"]
     figures["agreement_lower_bound"] = float(np.nextafter(figures["agreement_lower_bound"], 1))
-    nearly = _STRANGER.sign(made, datetime(2026, 1, 1, tzinfo=UTC))
-    found = verify(nearly)
+    found = verify(signed_by_another(made))
     assert found.faults == []
-    assert found.notes[0].startswith("1 computed bounds are the same to 12 digits")
+    assert found.notes[0].startswith("1 computed bounds or weights are the same to 12 digits")
     tier = made["certificate"]["certificates"][0]["thresholds"][1]
     tier["threshold"] = float(np.nextafter(tier["threshold"], 1))
-    moved = _STRANGER.sign(made, datetime(2026, 1, 1, tzinfo=UTC))
-    assert set(faults(moved)) == {"certificate.certificates.0.thresholds.1.threshold"}
+    place = "certificate.certificates.0.thresholds.1.threshold"
+    assert set(faults(signed_by_another(made))) == {place}
+
+
+def signed_by_another(document: Document) -> Document:
+    rest = {name: value for name, value in document.items() if name != "signature"}
+    return _STRANGER.sign(rest, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+async def learned(client: httpx.AsyncClient) -> Document:
+    """A certificate of a learned stack, exported."""
+    await upload(client, "rivers", labelled_rows(250, cheap=0.7))
+    made = await certify(client, "rivers", method="learned_stack", target_agreement=0.8)
+    assert made["columns"] == "learned"
+    return await exported(client, made["id"])
+
+
+async def test_learned_weights_may_differ_as_processors_do_and_by_no_more(
+    client: httpx.AsyncClient,
+) -> None:
+    document = await learned(client)
+    weights = document["certificate"]["weights"]
+    for one in weights:
+        one["log_odds"] = float(np.nextafter(one["log_odds"], 1))
+    weights[0]["sign"] += 1e-13
+    found = verify(signed_by_another(document))
+    assert found.faults == []
+    assert found.notes[0].startswith("3 computed bounds or weights")
+    weights[0]["sign"] += 1e-10
+    assert set(faults(signed_by_another(document))) == {"certificate.weights.0.sign"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", ["Prescott", "Nehalem", "Haswell", "SkylakeX"])
+async def test_a_learned_stack_is_verified_on_another_processor(
+    client: httpx.AsyncClient, tmp_path: Path, core: str
+) -> None:
+    """OpenBLAS multiplies as it would on that processor; others than x86 know no such names."""
+    file = tmp_path / "certificate.json"
+    file.write_text(json.dumps(await learned(client)))
+    older = "X86_V3 X86_V4 AVX512_ICL" if core in ("Prescott", "Nehalem") else "X86_V4 AVX512_ICL"
+    processor = {"OPENBLAS_CORETYPE": core, "NPY_DISABLE_CPU_FEATURES": older}
+    # numpy warns where a processor is told to do without what it is said to have
+    there = {**os.environ, **processor, "PYTHONWARNINGS": "ignore"}
+    ran = await anyio.run_process([*TRIBUNAL, "verify", str(file)], env=there, check=False)
+    print(core, ran.stdout.decode().splitlines()[-1])  # noqa: T201
+    assert ran.returncode == 0, (ran.stdout + ran.stderr).decode()

@@ -37,6 +37,24 @@ async def _go(client: httpx.AsyncClient, address: str, form: dict[str, str]) -> 
     return check(await client.get(answer.headers["location"]))
 
 
+async def test_a_queue_is_made_by_a_form(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(3))
+    shown = check(await client.get("/label"))
+    form = {"csrf": shown.token, "dataset": "rivers", "name": NASTY, "guidelines": ""}
+    for labels, fault in (("0", "labels"), ("many", "labels")):
+        refused = await client.post("/label", data={**form, "labels": labels})
+        assert refused.status_code == 422
+        assert fault in check(refused).text_of("p")
+        # what was typed is still there
+        assert "pairs to people" in refused.text
+        assert f'value="{labels}"' in refused.text
+    page = await _go(client, "/label", {**form, "labels": "2"})
+    assert "2 pairs wait" in page.text_of("p")
+    again = await client.post("/label", data={**form, "labels": "2"})
+    assert again.status_code == 422
+    assert len((await client.get("/v1/queues")).json()["data"]) == 1
+
+
 async def test_pairs_are_labelled_with_forms_alone(client: httpx.AsyncClient) -> None:
     rows = labelled_rows(3)
     rows[0]["prompt"] = "<img src=x onerror=alert(1)> Which?"

@@ -3,9 +3,15 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 
+from app.calibrations.evidence import certify
+from app.calibrations.inputs import PROBABILITY, Sample, gather
+from app.calibrations.schemas import CalibrationIn
 from app.datasets.records import PairKey
-from app.queues.filling import Open, by_stratum, uniformly
+from app.queues.filling import Drawn, Open, by_stratum, uniformly
+from app.scores.table import NO_FAILURE, ScoreTable
+from tests.calibration.simulation import allowed_share
 
 
 def _key(number: int, models: tuple[str, str] = ("x", "y")) -> PairKey:
@@ -46,3 +52,60 @@ def test_strata_are_mixed_so_that_a_beginning_has_their_shares() -> None:
 def test_swapped_sides_are_the_same_couple() -> None:
     keys = [_key(number, ("x", "y") if number % 2 else ("y", "x")) for number in range(10)]
     assert {one.probability for one in by_stratum(keys, [], seed=0, labels=5)} == {0.5}
+
+
+# the judge is right on every pair of x against y; .15 is promised
+RISK_OF_Y, TARGET_AGREEMENT = 0.0, 0.85
+
+
+def labelled(
+    drawn: list[Drawn], risk_of_z: float, rng: np.random.Generator, *, is_told: bool
+) -> tuple[Sample, ScoreTable]:
+    """Return what people and one judge say of pairs, with or without the probability of each."""
+    p_a = np.array([[rng.uniform(0.6, 0.95)] for _ in drawn])
+    risks = [risk_of_z if one.key.model_b == "z" else RISK_OF_Y for one in drawn]
+    is_wrong = rng.uniform(size=len(drawn)) < risks
+    votes = np.column_stack([~is_wrong, is_wrong, np.zeros(len(drawn))]).astype(np.int64)
+    keys = tuple(
+        one.key._replace(metadata={PROBABILITY: one.probability} if is_told else {})
+        for one in drawn
+    )
+    nothing = np.full(p_a.shape, np.nan)
+    names = ("shown_first", "shown_second", "rating_a", "rating_b", "cost_usd")
+    table = ScoreTable(
+        judges=("one",),
+        p_a=p_a,
+        p_tie=np.zeros(p_a.shape),
+        is_known=np.ones(p_a.shape, dtype=np.bool_),
+        manner=np.full(p_a.shape, "", dtype=object),
+        failure=np.full(p_a.shape, NO_FAILURE, np.int8),
+        **dict.fromkeys(names, nothing),
+    )
+    return Sample(keys, votes, 0, 0, 0), table
+
+
+def certified_share(runs: int, risk_of_z: float, *, is_told: bool) -> float:
+    """Return the share of runs that certify a judge on the labels of a ranking queue."""
+    keys = [_key(number, ("x", "y" if number < 400 else "z")) for number in range(800)]
+    asked = {"dataset": "rivers", "cascade": {"judges": ["one"]}, "ties": "exclude"}
+    given = {"min_label_probability": 0.1} if is_told else {}
+    request = CalibrationIn(**asked, **given, target_agreement=TARGET_AGREEMENT)
+    certified = 0
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        drawn = by_stratum(keys, [Open(("x", "y"), 0.05)], seed=run, labels=200)
+        sample, table = labelled(drawn, risk_of_z, rng, is_told=is_told)
+        certified += certify(request, gather(request, sample, table), None, rng).is_certified
+    return certified / runs
+
+
+@pytest.mark.parametrize("runs", [60, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_labels_of_unequal_probability_keep_the_guarantee_and_naive_use_does_not(runs: int) -> None:
+    """Half of all pairs are x against y, and three in four labels: the risk is .16, and looks like .08."""
+    weighed, naive = (certified_share(runs, 0.32, is_told=told) for told in (True, False))
+    useful = certified_share(runs, 0.04, is_told=True)
+    print(f"certified at a risk of .16 where .15 is promised: {weighed:.3f} with the queue's "  # noqa: T201
+          f"probabilities, {naive:.3f} without; at a risk of .02 {useful:.3f} with them")  # fmt: skip
+    assert weighed <= allowed_share(0.1, runs)
+    assert naive > 0.5
+    assert useful > 0.5

@@ -81,8 +81,9 @@ async def test_a_reward_model_goes_the_whole_way(
     batch = (await client.get(f"/v1/batches/{created.json()['id']}")).json()
     assert batch["request_counts"]["accepted"] == 8
     assert batch["cost_usd"] == pytest.approx(8 * 20 / 1e6)
-    report = await client.get("/v1/reports", params={"dataset": "labels"})
-    assert report.status_code == 200, report.text
+    report = (await client.get("/v1/reports/agreement", params={"dataset": "labels"})).json()
+    [row] = [one for one in report["judges"] if one["judge"] == "reward"]
+    assert row["agreement"]["value"] == 1.0
     [listed] = [one for one in (await client.get("/v1/judges")).json()["data"]
                 if one["name"] == "reward"]  # fmt: skip
     assert listed["kind"] == "reward"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from calibration import CanaryState, flips_p_value, observe_canaries, start_canaries
+from calibration.arrays import FloatArray
 from calibration.errors import InvalidArgument
 from calibration.monitor.canaries import POWERS, log_bets
 from calibration.monitor.wealth import grown, restart_weights
@@ -101,6 +102,54 @@ def test_a_hundred_thousand_unchanged_asks_alarm_in_one_run_of_a_thousand_at_mos
             stakes[run] = path[:, -1]
     allowed = 0.001 + 3 * np.sqrt(0.001 * 0.999 / runs)
     assert alarms.mean() <= allowed
+
+
+def alarmed_share(baseline: FloatArray, later: FloatArray, runs: int, asks: int) -> float:
+    """Return the share of runs that ever alarm, where residuals have few sizes.
+
+    Args:
+        baseline: Probability of each size, increasing, before the bets.
+        later: The same of those that are bet on.
+        runs: Watches side by side.
+        asks: Bets of each.
+    """
+    rng, rows, sizes = np.random.default_rng(0), np.arange(runs), np.arange(baseline.size)
+    weights = restart_weights(np.arange(1.0, asks + 2.0))
+    cash, bounds = 1.0 - np.cumsum(weights), np.cumsum(later)[:-1]
+    stakes = np.full((runs, POWERS.size), np.log(weights[0] / POWERS.size))
+    seen = rng.multinomial(80, baseline, size=runs)
+    at_least = np.zeros((runs, baseline.size + 1))
+    at_least[:, :-1] = seen[:, ::-1].cumsum(axis=1)[:, ::-1]
+    has_alarmed = np.zeros(runs, dtype=bool)
+    for ask in range(asks):
+        size = np.searchsorted(bounds, rng.uniform(size=runs), side="right")
+        larger = at_least[rows, size + 1]
+        equal = at_least[rows, size] - larger
+        share = (larger + (1.0 - rng.uniform(size=runs)) * (equal + 1)) / (at_least[:, 0] + 1)
+        stakes = stakes + log_bets(share).T
+        wealth = np.logaddexp(np.logaddexp.reduce(stakes, axis=1), np.log(cash[ask]))
+        has_alarmed |= wealth >= np.log(1000)
+        stakes = np.logaddexp(stakes, np.log(weights[ask + 1] / POWERS.size))
+        at_least[:, :-1] += sizes <= size[:, None]
+    return float(has_alarmed.mean())
+
+
+# residuals are equal in half of all asks of a busy server, and in all of an idle one
+BUSY, IDLE = np.repeat([0.5, 0.5 / 19], [1, 19]), np.repeat([1.0, 0.0], [1, 19])
+
+
+@pytest.mark.parametrize(
+    ("runs", "asks"), [(200, 300), pytest.param(1500, 100_000, marks=pytest.mark.slow)]
+)
+def test_what_differs_by_itself_is_best_measured_on_a_busy_server(runs: int, asks: int) -> None:
+    """Answers of an idle server differ less: were they the measure, load would look like a change."""
+    alike, quieter = (alarmed_share(BUSY, later, runs, asks) for later in (BUSY, IDLE))
+    louder = alarmed_share(IDLE, BUSY, runs, 100)
+    print(f"{runs} runs of {asks} asks: {alike:.4f} alarm, {quieter:.4f} where the server idles "  # noqa: T201
+          f"later, {louder:.4f} where it was idle first")  # fmt: skip
+    allowed = 0.001 + 3 * np.sqrt(0.001 * 0.999 / runs)
+    assert max(alike, quieter) <= allowed
+    assert louder > 0.9
 
 
 def test_state_survives_json_and_asks_may_come_one_by_one() -> None:

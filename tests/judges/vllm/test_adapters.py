@@ -43,6 +43,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 PAIRS: Final = 60
 EMBEDDED: Final = Recipe(rounds=1, folds=3, bilinear_steps=8, growth=Growth(trees=4, depth=2))
 UNDER_WAY: Final = ("pending", "running", "validating", "in_progress", "finalizing")
+REASONS: Final = 'reasons = true\nreasons_for = "all"\nreason_tokens = 8\n'
 RANK, ALPHA, LAYERS = 4, 8, 2
 PAIR: Final = pair_of("Name three colours.", a="Red, green and blue.", b="A dog and a cat.")
 GOOD, BAD = "Red and blue.", "A dog."
@@ -120,7 +121,10 @@ async def made(
     config = folder / "own" / "tribunal.toml"
     written = (folder / "own" / "judges.toml").read_text()
     own = {}
-    tables = [table("base", folders["qwen2"]) + hosted]
+    tables = [
+        f"{table('base', folders['qwen2'])}{REASONS}{hosted}",
+        f'{table("rater", folders["qwen2"])}confidence = "rating"\nscale = [1, 5]\n{hosted}',
+    ]
     for n in (1, 2):
         own[f"adapter{n}"] = at = make_adapter(
             tmp_path_factory.mktemp("adapter"), folders["qwen2"], n
@@ -220,6 +224,35 @@ async def test_the_base_model_alone_has_the_fingerprint_of_before(
     alone = Registry.from_config(read, engines=EngineHost(is_eager=False), environ={})
     expected = made.registry.judges["base"].spec.fingerprint
     assert alone.judges["base"].spec.fingerprint == expected
+
+
+async def test_reasons_and_ratings_come_from_the_same_engine(
+    made: Made, folders: dict[str, Path]
+) -> None:
+    fresh = [row(n) for n in range(2 * PAIRS, 2 * PAIRS + 4)]
+    pairs = [{k: v for k, v in one.items() if k not in ("human", "judges")} for one in fresh]
+    body = {"pairs": pairs, "cascade": {"judges": ["base"]}}
+    asked = await made.client.post("/v1/judgments", params={"include": "reasons"}, json=body)
+    for one, verdict in zip(fresh, asked.json()["verdicts"], strict=True):
+        pair = pair_of(one["prompt"], one["response_a"], one["response_b"])
+        by_hand = adapted_p_a(folders["qwen2"], None, pair)
+        assert verdict["tiers"][0]["p_a"] == pytest.approx(by_hand, abs=1e-4)
+        assert (verdict["reason"]["judge"], bool(verdict["reason"]["text"])) == ("base", True)
+    tried = (await made.client.post("/v1/judges/rater/try", json={"pair": pairs[0]})).json()
+    assert [one["is_alone"] for one in tried["exchanges"]] == [True, True]
+    for one in tried["exchanges"]:
+        assert {read["label"] for read in one["read"]} == {"1", "2", "3", "4", "5"}
+    await upload(made.client, "rated", fresh)
+    wanted = {"dataset": "rated", "cascade": {"judges": ["rater"]}}
+    batch = (await made.client.post("/v1/batches", json=wanted)).json()
+    done = await ended(made.client, f"/v1/batches/{batch['id']}")
+    assert done["request_counts"]["failed"] == 0, done
+    lines = (await made.client.get(f"/v1/batches/{batch['id']}/results")).text.splitlines()
+    p_a = {one["id"]: one["tiers"][0]["p_a"] for one in map(json.loads, lines)}
+    assert p_a[fresh[0]["id"]] == pytest.approx(tried["p_a"], abs=1e-6)
+    assert all(1 < rating < 5 for rating in tried["ratings"].values())
+    report = await made.client.get("/v1/reports/agreement", params={"dataset": "rated"})
+    assert "rater" in {one["judge"] for one in report.json()["judges"]}
 
 
 async def test_certified_it_judges_and_no_prompt_that_it_saw_calibrates(made: Made) -> None:
