@@ -93,7 +93,9 @@ def _show_replay(console: Screen, found: Any) -> None:
     if cost is not None:
         relative = "" if share is None else f", {percent(share)} of asking the last judge on all"
         console.print(f"it would have cost {cost:.4f} USD{relative}")
-    console.print(f"{changed['count']} of {changed['compared']} verdicts change")
+    console.print(
+        f"{changed['count']} of the {changed['compared']} verdicts given before would change"
+    )
     for one in changed["pairs"][:_MOST_SHOWN]:
         was, will = (f"{said['status']} {said['label'] or ''}".strip() for said in
                      (one["before"], one["after"]))  # fmt: skip

@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     from app.client import Tribunal
 
 EXIT_NOT_ENOUGH_EVIDENCE: Final = EXIT_NOT_CERTIFIABLE
+# pairs of one request
+_MOST_PAIRS: Final = 256
 _STATUS: Final = {
     "passed": 0,
     "failed": EXIT_FAILED,
@@ -157,6 +159,12 @@ def judge(  # noqa: PLR0913  # a verb's options are its parameters
     Exit status 3 if the certificate certifies nothing, so that no judge was asked.
     """
     pairs = list(rows_of(file))
+    if len(pairs) > _MOST_PAIRS:
+        fail(
+            f"{file}: {len(pairs)} pairs, more than {_MOST_PAIRS} at once: store them and judge them in "
+            f"a batch (tribunal import {file} --name NAME; tribunal batch NAME)",
+            status=EXIT_USAGE,
+        )
     request = given(calibration=calibration, cascade=cascade_of(cascade, judges))
     with open_tribunal(server, key) as tribunal:
         answer = tribunal.judge(pairs, include="reasons", **request)

@@ -153,7 +153,12 @@ def plan(
     cascade: Cascade = None,
     judges: Judges = None,
     target_agreements: Annotated[
-        str | None, typer.Option(help="shares between 0 and 1, by commas; default: 0.8,0.85,0.9")
+        str | None,
+        typer.Option(
+            "--target-agreements",
+            "--target-agreement",
+            help="shares between 0 and 1, by commas; default: 0.8,0.85,0.9",
+        ),
     ] = None,
     max_errors: Annotated[
         str | None,

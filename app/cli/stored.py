@@ -81,7 +81,11 @@ def add_list(group: typer.Typer, collection: str, what: str, render: Render) -> 
         page = reading.page_of(
             collection, Where(server, key), limit=limit, after=after, order=order.value
         )
-        Console(as_json).show(page, render)
+        Console(as_json).show(page, render if page["data"] else _say_none(what))
+
+
+def _say_none(what: str) -> Render:
+    return lambda screen, _page: screen.print(f"there are no {what} yet")
 
 
 def add_show(group: typer.Typer, collection: str, what: str, render: Render) -> None:

@@ -255,16 +255,22 @@ class VerdictQuery(ListQuery, total=False):
 class _Label(TypedDict):
     dataset: str
     annotator: str | None
-    label: str
 
 
 class Label(_Label, total=False):
-    """What one person says of a stored pair: of its id, `pair`, or of its `prompt` and models."""
+    """What one person says of a stored pair: of its id, `pair`, or of its `prompt` and models.
 
+    Give `label`, or the `winner` as people write it.
+    """
+
+    label: str
+    winner: str
     pair: str
     prompt: str | Sequence[str]
     model_a: str
     model_b: str
+    response_a: str
+    response_b: str
     criterion: str
     strength: float
     first_shown: Literal["a", "b"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast
 from urllib.parse import quote
@@ -113,7 +115,10 @@ def _form(files: Sequence[tuple[str, Any]], fields: Mapping[str, str]) -> Upload
 
 def _frame_or_rows(source: object) -> object:
     """Return the rows of a data frame, as pandas, polars and pyarrow have them; others as they are."""
-    if hasattr(source, "iloc") and hasattr(source, "to_dict"):
+    if isinstance(source, Mapping):
+        raise TypeError("one object is given where rows are expected: give a list of rows")
+    _check_columns(source)
+    if hasattr(source, "iloc") and hasattr(source, "columns"):
         return _frame_rows(cast(Frame, source))
     for rows in ("iter_rows", "to_pylist"):  # polars, pyarrow
         read = getattr(source, rows, None)
@@ -122,8 +127,33 @@ def _frame_or_rows(source: object) -> object:
     return source
 
 
+def _check_columns(source: object) -> None:
+    """Refuse a data frame of which two columns have one name: a row would lose one of them.
+
+    Raises:
+        ValueError: names them.
+    """
+    columns = getattr(source, "column_names", None)  # pyarrow
+    if hasattr(source, "iloc"):
+        columns = [name for name in _index_names(source) if name is not None]
+        columns += list(getattr(source, "columns", ()))
+    counts = Counter(map(str, columns or ()))
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(f"the data frame names a column twice: {', '.join(twice)}")
+
+
+def _index_names(frame: Any) -> list[Any]:
+    return list(getattr(getattr(frame, "index", None), "names", None) or [])
+
+
 def _frame_rows(frame: Frame) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a data frame; an integer that a gap made a float is an integer again."""
+    """Yield the rows of a data frame; an integer that a gap made a float is an integer again.
+
+    An index with a name is a column: `set_index("id")` loses no ids.
+    """
+    if any(name is not None for name in _index_names(frame)):
+        frame = cast(Any, frame).reset_index()
     names = [str(name) for name in frame.columns]
     gaps = [at for at in range(len(names)) if _is_integer_with_gaps(frame.iloc[:, at])]
     for start in range(0, len(frame), _FRAME_ROWS):
@@ -153,16 +183,19 @@ def _plain(value: Any) -> Any:
         return value
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
-    if value != value:  # NaN, NaT
+    # NaN, NaT; pandas' NA is not even equal or unequal to itself
+    if type(value).__name__ == "NAType" or value != value:
         return None
-    if isinstance(value, float):
-        return value
-    return _other(value)
+    return value if isinstance(value, float) else _other(value)
 
 
 def _other(value: Any) -> Any:
-    if type(value).__name__ == "NAType":
-        return None
+    if isinstance(value, Decimal) and value.is_finite():
+        is_whole = value == value.to_integral_value()
+        is_exact = Decimal(repr(float(value))) == value
+        return int(value) if is_whole else float(value) if is_exact else str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
@@ -171,7 +204,7 @@ def _pieces(source: BinaryIO | Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     read = getattr(source, "read", None)
     if read is None:
         for row in source:
-            yield json.dumps(row).encode() + b"\n"
+            yield json.dumps(row, default=_plain).encode() + b"\n"
         return
     while chunk := read(_CHUNK_BYTES):
         yield chunk

@@ -32,12 +32,27 @@ class PairKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pair of a prompt that was asked for: the user's turns, and the two models."""
+    """A pair that may be meant: the user's turns, the two models, and what they answered."""
 
     pair_seq: int
     turns: tuple[str, ...]
     model_a: str | None
     model_b: str | None
+    responses_a: tuple[str, ...] = ()
+    responses_b: tuple[str, ...] = ()
+
+
+def candidate_from_row(row: Row[Any]) -> Candidate:
+    """Return the pair that a row holds; a battle has no texts."""
+    content = row.content or {"conversation": (), "responses_a": (), "responses_b": ()}
+    return Candidate(
+        row.seq,
+        tuple(text for role, text in content["conversation"] if role == "user"),
+        row.model_a,
+        row.model_b,
+        tuple(content["responses_a"]),
+        tuple(content["responses_b"]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

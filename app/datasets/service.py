@@ -25,6 +25,7 @@ from app.datasets.records import (
     Candidate,
     PairKey,
     Vote,
+    candidate_from_row,
     judged_from_row,
     key_from_row,
     pair_from_row,
@@ -248,9 +249,16 @@ async def pairs_by_prompt(
     """Return the pairs whose prompt has one of these hashes, by the hash."""
     found: defaultdict[str, list[Candidate]] = defaultdict(list)
     for row in await pair_queries.rows_by_prompt(session, dataset.seq, sorted(hashes)):
-        turns = tuple(text for role, text in row.content["conversation"] if role == "user")
-        found[row.prompt_hash].append(Candidate(row.seq, turns, row.model_a, row.model_b))
+        found[row.prompt_hash].append(candidate_from_row(row))
     return dict(found)
+
+
+async def candidates(
+    session: AsyncSession, dataset: Dataset, seqs: Sequence[int]
+) -> dict[int, Candidate]:
+    """Return these pairs by their `pair_seq`."""
+    rows = await pair_queries.pair_rows(session, dataset.seq, seqs=seqs, positions=None)
+    return {row.seq: candidate_from_row(row) for row in rows}
 
 
 async def lock(session: AsyncSession, known: Iterable[Dataset]) -> None:

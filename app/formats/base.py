@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
@@ -11,6 +12,7 @@ from app.core.names import NAME_SCHEMA, fault_of, shown
 from judges.types import Message
 
 _MAX_DEPTH: Final = 50
+_WHOLE: Final = re.compile(r"(\d+)\.0+")
 
 
 def read_text(value: object) -> str:
@@ -69,6 +71,12 @@ def read_trimmed_name(value: object) -> str:
 def whole(value: object) -> object:
     """Return a number without a fraction as an integer: a column with gaps is one of floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def whole_text(name: str) -> str:
+    """Return the digits of a name that is a number without a fraction: "1.0" is "1"."""
+    found = _WHOLE.fullmatch(name)
+    return found[1] if found else name
 
 
 def read_object(value: object) -> dict[str, Any]:
@@ -232,6 +240,12 @@ def conversation(row: TextsIn) -> tuple[Message, ...]:
     return tuple(Message("user", turn) for turn in turns)
 
 
+# what pydantic says of a field, as everyone says it
+_WORDS: Final = {
+    "Field required": "is missing",
+    "Input should be a valid dictionary": "is not an object with fields",
+    "Input should be a valid list": "is not a list",
+}
 _MOST_FAULTS: Final = 3
 _MOST_CHARACTERS: Final = 500
 
@@ -253,4 +267,5 @@ def describe(error: ValidationError) -> str:
 def _fault(loc: tuple[int | str, ...], message: str) -> str:
     field = ".".join(str(part) for part in loc)
     said = message.removeprefix("Value error, ")
+    said = next((words for sign, words in _WORDS.items() if said.startswith(sign)), said)
     return said if not field or said.startswith(field) else f"{field}: {said}"

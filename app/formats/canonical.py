@@ -310,8 +310,8 @@ def misspelt_fields(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _group_of(metadata: Mapping[str, Any]) -> str | None:
     for name in _GROUP_FIELDS:
-        value = metadata.get(name)
-        if value is not None:
+        value = whole(metadata.get(name))
+        if value is not None and value == value:  # NaN is no name
             try:
                 return read_name(value)
             except ValueError as error:

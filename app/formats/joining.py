@@ -15,10 +15,9 @@ from unicodedata import normalize
 from pydantic import ValidationError
 
 from app.core.names import shown
-from app.formats.base import RowInvalid, describe
+from app.formats.base import RowInvalid, describe, whole
 from app.formats.canonical import VoteIn
 from app.formats.columns.flat import VERDICTS, answers_in
-from app.formats.columns.verdicts import spelt
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +232,8 @@ NAMED: Final = "named vote"
 
 
 def _kind(row: Mapping[str, Any]) -> str:
-    name_of(row, "id")
-    label = row.get("label")
-    if isinstance(label, str) and spelt(label) is None:
+    name_of({**row, "id": whole(row.get("id"))}, "id")
+    if isinstance(row.get("label"), str):
         votes_of({**row, "label": "a"})
         return NAMED
     votes_of(row)

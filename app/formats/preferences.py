@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.joining import both_sides
 from app.formats.columns.verdicts import Heard, is_empty
 
 Row = dict[str, Any]
@@ -202,8 +203,43 @@ def _all_pairs(row: Row) -> list[Row]:
 GENERATIONS: Final = ("instruction", "generations")
 
 
+# lists of answers as objects (UltraFeedback, Nectar): the texts in them, and the verdicts on them
+_LISTS: Final = ("completions", "answers")
+_TEXTS: Final = ("response", "answer", "text", "completion")
+_SCORES: Final = ("overall_score", "rating", "score")
+
+
+def unfolded(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row whose answers are objects in a list with them as generations.
+
+    What else an object says of its answer is under `details`.
+    """
+    for name in _LISTS:
+        answers = row.get(name)
+        if not isinstance(answers, list) or not all(isinstance(one, dict) for one in answers):
+            continue
+        text = next((key for key in _TEXTS if all(key in one for one in answers)), None)
+        if text is None or "generations" in row or not _are_texts([one[text] for one in answers]):
+            continue
+        score = next((key for key in _SCORES if all(key in one for one in answers)), None)
+        made: Row = {key: value for key, value in row.items() if key != name}
+        made["generations"] = [one[text] for one in answers]
+        if all(one.get("model") is not None for one in answers):
+            made["generation_models"] = [one["model"] for one in answers]
+        if score is not None:
+            made |= {"ratings": [one[score] for one in answers], "labelling_model": score}
+        elif all(_rating(one.get("rank")) is not None for one in answers):
+            ranks = [-float(one["rank"]) for one in answers]
+            made |= {"ratings": ranks, "labelling_model": "rank"}
+        read = {text, "model", score}
+        made["details"] = [{k: v for k, v in one.items() if k not in read} for one in answers]
+        return made
+    return row
+
+
 def has_generations(row: Mapping[str, Any]) -> bool:
     """Return whether a row holds several generations of one instruction, as distilabel's do."""
+    row = unfolded(row)
     generations = row.get("generations")
     is_several = _are_texts(generations) and len(generations or ()) > 1
     return is_several and any(name in row for name in ("instruction", "input", "prompt"))
@@ -215,7 +251,7 @@ def generation_pairs(row: Mapping[str, Any], heard: Heard) -> list[Row]:
     Raises:
         RowInvalid: there are not as many ratings as generations.
     """
-    return list(_generation_pairs(row))
+    return list(_generation_pairs(unfolded(row)))
 
 
 def _generation_pairs(row: Mapping[str, Any]) -> Iterator[Row]:
@@ -228,13 +264,16 @@ def _generation_pairs(row: Mapping[str, Any]) -> Iterator[Row]:
     judge = row.get("labelling_model") or row.get("model_name") or "distilabel"
     read = {
         "instruction", "input", "prompt", "system", "generations", "ratings", "rating",
-        "generation_models", "model_names", "id", "labelling_model", "model_name",
+        "generation_models", "model_names", "id", "labelling_model", "model_name", "details",
     }  # fmt: skip
+    details = row.get("details")
     prompt = next(row[name] for name in ("instruction", "prompt", "input") if name in row)
     base: Row = {"metadata": {k: v for k, v in row.items() if k not in read}}
     base |= _asked(row, prompt)
     for i, j in combinations(range(len(texts)), 2):
         made = {**base, "response_a": texts[i], "response_b": texts[j]}
+        if details is not None:
+            made["metadata"] = {**base["metadata"], **both_sides(details[i], details[j], ())}
         if row.get("id") is not None:
             made |= {"id": f"{row['id']}|{i}|{j}", "group": row["id"]}
         if names is not None:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from app.core.inert import inert, without_mark
 from app.core.names import shown
@@ -182,7 +183,8 @@ def _parsed(name: str, cell: str) -> Any:
     except (ValueError, RecursionError) as error:
         if name not in _JSON:
             return cell
-        raise RowInvalid(f"{name}: {shown(cell)} is not JSON: {error}") from None
+        why = "; it is written as Python shows it: use json.dumps" if "'" in cell[:3] else ""
+        raise RowInvalid(f"{name}: {shown(cell)} is not JSON: {error}{why}") from None
 
 
 def _with_lists(row: dict[str, Any]) -> dict[str, Any]:
@@ -250,15 +252,31 @@ def _decoded(name: str, value: bytes) -> str:
         raise RowInvalid(f"{name}: its bytes are no text in UTF-8") from None
 
 
+def _number_of(value: Decimal) -> int | float | str:
+    """Return a decimal as a number, or as its digits where a number would lose some of them."""
+    if not value.is_finite():
+        return float(value)
+    if value == value.to_integral_value():
+        return int(value)
+    return float(value) if Decimal(repr(float(value))) == value else str(value)
+
+
+def _simple(value: datetime | date | time | timedelta | Decimal | UUID) -> int | float | str:
+    """Return a moment as text, a duration in seconds, a decimal as a number."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Decimal):
+        return _number_of(value)
+    return str(value) if isinstance(value, UUID) else value.isoformat()
+
+
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(name, each) for key, each in value.items() if each is not None}
     if isinstance(value, list | tuple):
         return [_plain(name, each) for each in value]
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return float(value)
+    if isinstance(value, datetime | date | time | timedelta | Decimal | UUID):
+        return _simple(value)
     if isinstance(value, float) and math.isnan(value) and name in _TEXTS:
         return None
     if isinstance(value, bytes):

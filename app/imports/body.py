@@ -222,7 +222,8 @@ def _unlimited(number: int, line: bytes) -> RawRow:
     try:
         value = json.loads(line.decode("utf-8"), object_pairs_hook=objects.made)
     except UnicodeDecodeError as error:
-        return RawRow(number, reason=f"not UTF-8: byte {error.start + 1} of the line")
+        where = f"byte {error.start + 1} of the line"
+        return RawRow(number, reason=f"not UTF-8: {where}; save the file as UTF-8")
     except json.JSONDecodeError as error:
         # an array whose brackets were taken away
         if line.rstrip().endswith(b"},"):
@@ -334,5 +335,5 @@ class _Window:
         try:
             self._text += self._decode(piece, final=not piece)
         except UnicodeDecodeError as error:
-            raise BadRequest("the body is not UTF-8") from error
+            raise BadRequest("the file is not UTF-8: save it as UTF-8") from error
         return bool(piece)

@@ -20,6 +20,7 @@ _BOMS: Final = (
 _OTHERS: Final = (
     (b"PK\x03\x04", "an Excel workbook or a zip archive: save the table as CSV, or unpack it"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook of an old version: save the table as CSV"),
+    (b"\x1f\x8b", "packed with gzip twice: unpack it once"),
     (b"\x28\xb5\x2f\xfd", "packed with zstd: unpack it, or pack it with gzip"),
     (b"BZh", "packed with bzip2: unpack it, or pack it with gzip"),
     (b"\xfd7zXZ\x00", "packed with xz: unpack it, or pack it with gzip"),

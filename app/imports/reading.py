@@ -16,7 +16,7 @@ from app.core.errors import Unprocessable
 from app.core.limits import Meter, first_of
 from app.core.names import shown
 from app.formats import joining
-from app.formats.base import RowInvalid, trim
+from app.formats.base import RowInvalid, trim, whole, whole_text
 from app.formats.canonical import (
     ParsedRow,
     ParsedVote,
@@ -29,6 +29,7 @@ from app.formats.columns.flat import (
     like_verdicts,
     of_columns,
     second_verdicts,
+    spelt_verdicts,
     texts_in,
     why_unknown,
 )
@@ -147,6 +148,7 @@ class Reader:
     meter: Meter = field(default_factory=Meter)
     with_texts: int = 0
     battles: int = 0
+    in_words: dict[str, Counter[bool]] = field(default_factory=dict)
 
     def read(self, raw: RawRow) -> ParsedRow | Piece:
         """Return what a row says that holds one pair, or a part of one.
@@ -216,15 +218,24 @@ class Reader:
         if what in self.warned or len(self.warned) < _MOST_WARNINGS:
             self.warned[what] += count
 
-    def look_at(self, parsed: ParsedRow) -> None:
-        """Note the names of a row that was kept, and what in it looks like a verdict unread."""
+    def look_at(self, parsed: ParsedRow, given: object = None) -> None:
+        """Note the names of a row that was kept, and what in it looks like a verdict unread.
+
+        Args:
+            parsed: The row.
+            given: It as it came; beside votes, what it calls metadata itself is meant as such.
+        """
         self.names.add(parsed)
         self.battles += parsed.pair is None
         self.with_texts += parsed.pair is not None
         self._look_at_texts(parsed)
+        columns = _columns(parsed.metadata, given) if parsed.votes else parsed.metadata
+        for name, is_spelt in spelt_verdicts(columns).items():
+            if name in self.in_words or len(self.in_words) < _MOST_WARNINGS:
+                self.in_words.setdefault(name, Counter())[is_spelt] += 1
         if parsed.votes:
             told = () if self.dialect is None or self.dialect.is_foreign else VERDICTS
-            for name in set(second_verdicts(parsed.metadata)).difference(told):
+            for name in set(second_verdicts(columns)).difference(told):
                 self.warn(
                     f"{_plain(name)}: looks like a further verdict and is kept as metadata in {{n}} "
                     "rows; give every vote a row of its own (id, annotator, label)"
@@ -240,6 +251,13 @@ class Reader:
     def _look_at_texts(self, parsed: ParsedRow) -> None:
         if parsed.pair is None:
             return
+        pair = parsed.pair
+        texts_all = (pair.conversation[-1].content, *pair.responses_a, *pair.responses_b)
+        if all(text.startswith('["') and text.endswith('"]') for text in texts_all):
+            self.warn(
+                "prompt and responses are lists in JSON in {n} rows, and are kept as the texts that "
+                "they are; turns are given as lists (prompt, responses_a, responses_b)"
+            )
         for side, texts in (("a", parsed.pair.responses_a), ("b", parsed.pair.responses_b)):
             if any(map(is_like_nothing, texts)):
                 self.warn(
@@ -255,7 +273,25 @@ class Reader:
                 f"{self.battles} rows have no texts and are kept as battles, beside "
                 f"{self.with_texts} pairs with texts"
             )
+        told += self._told_in_words("\n".join(told))
         return [*told, *self.heard.sentences(), *self.names.sentences()]
+
+    def _told_in_words(self, told: str) -> list[str]:
+        """Return which further columns hold verdicts alone, whatever they are called."""
+        names = [
+            _plain(name)
+            for name, counts in self.in_words.items()
+            if not counts[False] and f"{_plain(name)}: " not in told
+        ]
+        if not names:
+            return []
+        holds = "column holds" if len(names) == 1 else "columns hold"
+        return [
+            f"{', '.join(names)}: the {holds} nothing but verdicts and "
+            f"{'is' if len(names) == 1 else 'are'} kept as metadata; to count them, give every vote "
+            f"a row of its own (id, annotator, label), or read one with --map label={names[0]} "
+            "(parameter `map`)"
+        ]
 
     def reject_row(self, raw: RawRow, reason: str) -> None:
         """Note a row that cannot be kept."""
@@ -291,7 +327,7 @@ def _add(staging: Staging, reader: Reader, found: Read, raw: RawRow) -> None:
     if repeats.is_preference and found.has_own_id:
         repeats = replace(repeats, may_contradict=True)
     staging.add(found.row, raw.line, repeats)
-    reader.look_at(found.row)
+    reader.look_at(found.row, raw.value)
 
 
 def _repeats(reader: Reader) -> Repeats:
@@ -357,8 +393,10 @@ def _keep_pair(staging: Staging, reader: Reader, made: Joined) -> None:
 
 
 def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
-    pair_id = trim(str(piece.row["id"]))
+    pair_id = trim(str(whole(piece.row["id"])))
     models = staging.models(pair_id)
+    if models is None and (short := whole_text(pair_id)) != pair_id:
+        pair_id, models = short, staging.models(short)
     if models is None:
         reason = f"no pair has the id {shown(piece.row['id'])}" if staging.rows else _ONLY_VOTES
         reader.unmatched += 1
@@ -378,6 +416,14 @@ def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
     ]
     staging.add_votes(pair_id, votes)
     reader.names.add_annotators(vote.annotator for vote in votes)
+
+
+def _columns(metadata: Mapping[str, Any], given: object) -> Mapping[str, Any]:
+    """Return the metadata without what the row itself calls so."""
+    own = given.get("metadata") if isinstance(given, dict) else None
+    if not isinstance(own, dict):
+        return metadata
+    return {name: value for name, value in metadata.items() if name not in own}
 
 
 def _plain(name: str) -> str:

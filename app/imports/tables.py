@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from app.core.errors import BadRequest
 from app.core.limits import (
@@ -286,7 +286,7 @@ def parquet_rows(
             for batch in _batches(file, stream, range(file.metadata.num_row_groups)):
                 for piece, size in _in_memory(batch):
                     meter.count(size)
-                    for row in piece.to_pylist():
+                    for row in _objects(piece):
                         line += 1
                         yield within_limits(_parquet_row(line, said.row(row)), size, limits)
     except (pa.ArrowException, OSError) as error:
@@ -351,6 +351,14 @@ def _in_memory(batch: Any) -> Iterator[tuple[Any, int]]:
     yield from _in_memory(batch.slice(middle))
 
 
+def _objects(piece: Any) -> list[dict[str, Any]]:
+    """Return the rows of a batch, the maps in them as objects."""
+    try:
+        return cast(list[dict[str, Any]], piece.to_pylist(maps_as_pydicts="strict"))
+    except KeyError as error:
+        raise BadRequest(f"a map of the Parquet file names a key twice: {error}") from None
+
+
 def _value_bytes(array: Any) -> int:
     """Return how many bytes the values of an array are, each counted as often as it stands there."""
     import pyarrow as pa
@@ -361,6 +369,10 @@ def _value_bytes(array: Any) -> int:
         return int(pc.sum(pc.binary_length(array.dictionary).take(array.indices)).as_py() or 0)
     if pa.types.is_struct(kind):
         return sum(_value_bytes(field) for field in array.flatten())
+    if pa.types.is_map(kind):
+        begin, end = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        parts = (array.keys, array.items)
+        return sum(_value_bytes(part.slice(begin, end - begin)) for part in parts)
     if pa.types.is_nested(kind):
         return _LEAST_VALUE * len(array) + _value_bytes(array.flatten())
     return int(array.nbytes)
@@ -387,7 +399,7 @@ def parquet_batches(path: Path, first: int, last: int) -> Iterator[tuple[list[Ra
                 for piece, size in _in_memory(wanted):
                     rows = [
                         _parquet_row(number, row)
-                        for number, row in enumerate(piece.to_pylist(), begin)
+                        for number, row in enumerate(_objects(piece), begin)
                     ]
                     begin += len(rows)
                     if rows:

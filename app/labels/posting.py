@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
@@ -17,12 +18,13 @@ from app.core.lists import Page, Paging, page_of
 from app.core.models import Dataset, Label
 from app.core.names import shown
 from app.datasets import service as datasets
-from app.formats.base import trim
+from app.formats.base import RowInvalid, trim, whole_text
+from app.formats.columns.verdicts import BOTH_BAD
 from app.labels import service
-from app.labels.finding import Place, Wanted, place_of
+from app.labels.finding import Place, Wanted, place_in, place_of
 from app.labels.schemas import LabelIn
 from app.labels.service import LabelChanges, NewLabel
-from judges.probability import swap_label
+from judges.probability import parse_label, swap_label
 
 _PREFIX: Final = "lab_"
 _MOST_FAULTS: Final = 100
@@ -34,8 +36,7 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
     """Store all labels, or none if one is faulty; the error names its index."""
     known = await datasets.find_datasets(session, {label.dataset for label in posted})
     await datasets.lock(session, known.values())
-    places = await _places(session, posted, known)
-    new = [_new_label(label, place) for label, place in zip(posted, places, strict=True)]
+    new = await _new_labels(session, posted, known)
     changes = await service.post_labels(session, new, moment)
     for dataset in {dataset.seq: dataset for dataset in known.values()}.values():
         await datasets.refresh_label_counts(session, dataset)
@@ -45,37 +46,82 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
 async def check(session: AsyncSession, posted: Sequence[LabelIn]) -> None:
     """Refuse what `post` would refuse."""
     known = await datasets.find_datasets(session, {label.dataset for label in posted})
-    await _places(session, posted, known)
+    await _new_labels(session, posted, known)
 
 
 def _new_label(label: LabelIn, place: Place) -> NewLabel:
-    said, details = label.label, label.details
+    details = label.details
+    said = place.side_of(label.winner or "") if label.label is None else label.label
+    if said == BOTH_BAD:
+        said, details["both_bad"] = "tie", True
     if place.is_turned:
-        said = swap_label(said)
+        said = swap_label(parse_label(said))
         if "first_shown" in details:
             details["first_shown"] = swap_label(details["first_shown"])
     return NewLabel(place.pair_seq, label.annotator, said, label.criterion, details)
 
 
-async def _places(
+async def _new_labels(
     session: AsyncSession, posted: Sequence[LabelIn], known: dict[str, Dataset]
-) -> list[Place]:
-    """Return the pair that each label is on."""
-    seqs = await _pair_seqs(session, known, posted)
+) -> list[NewLabel]:
+    """Return each label on its pair; refuse all if one is faulty."""
+    by_id = await _by_id(session, known, posted)
     by_prompt = await _by_prompt(session, known, posted)
-    found: list[Place | str] = []
+    found: list[NewLabel | _Fault] = []
+    for index, label in enumerate(posted):
+        if label.dataset not in known:
+            found.append(_Fault("dataset", ""))
+            continue
+        place = by_prompt[index] if label.pair is None else by_id[index]
+        if isinstance(place, str):
+            found.append(_Fault("prompt" if label.pair is None else "pair", place))
+            continue
+        try:
+            found.append(_new_label(label, place))
+        except RowInvalid as error:
+            found.append(_Fault("label" if label.winner is None else "winner", str(error)))
+    _check(posted, found, await _unknown(session, posted, known))
+    return [label for label in found if isinstance(label, NewLabel)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What is wrong with a field of a label."""
+
+    field: str
+    message: str
+
+
+async def _by_id(
+    session: AsyncSession, known: Mapping[str, Dataset], posted: Sequence[LabelIn]
+) -> dict[int, Place | str]:
+    """Return the pairs that labels name by their id, or why none is meant, by index."""
+    seqs = await _pair_seqs(session, known, posted)
+    found: dict[int, Place | str] = {}
+    to_read: defaultdict[str, dict[int, int]] = defaultdict(dict)
     for index, label in enumerate(posted):
         dataset = known.get(label.dataset)
-        if dataset is None:
-            found.append("")
-        elif label.pair is None:
-            found.append(by_prompt[index])
-        elif (seq := seqs.get((dataset.seq, label.pair))) is not None:
-            found.append(Place(seq))
+        if dataset is None or label.pair is None:
+            continue
+        seq = seqs.get((dataset.seq, label.pair))
+        if seq is None:
+            found[index] = f"the dataset has no pair {shown(label.pair)}"
+        elif label.winner is None and label.response_a is None:
+            found[index] = Place(seq)
         else:
-            found.append(f"the dataset has no pair {shown(label.pair)}")
-    _check(posted, found, await _unknown(session, posted, known), known)
-    return [place for place in found if isinstance(place, Place)]
+            to_read[label.dataset][index] = seq
+    for ref, wanted in to_read.items():
+        pairs = await datasets.candidates(session, known[ref], sorted(set(wanted.values())))
+        for index, seq in wanted.items():
+            place = place_in(_wanted(posted[index]), pairs[seq])
+            found[index] = place or "the two responses are not those of this pair"
+    return found
+
+
+def _wanted(label: LabelIn) -> Wanted:
+    return Wanted(
+        label.prompt or "", label.model_a, label.model_b, label.response_a, label.response_b
+    )
 
 
 async def _by_prompt(
@@ -86,8 +132,7 @@ async def _by_prompt(
     by_dataset: defaultdict[str, dict[int, Wanted]] = defaultdict(dict)
     for index, label in enumerate(posted):
         if label.prompt is not None:
-            one = Wanted(label.prompt, label.model_a, label.model_b)
-            by_dataset[label.dataset][index] = one
+            by_dataset[label.dataset][index] = _wanted(label)
     for ref, dataset in known.items():
         if wanted := by_dataset.get(ref):
             hashes = {one.prompt_hash for one in wanted.values()}
@@ -131,7 +176,7 @@ async def _unknown(
 
 
 async def _pair_seqs(
-    session: AsyncSession, known: dict[str, Dataset], posted: Sequence[LabelIn]
+    session: AsyncSession, known: Mapping[str, Dataset], posted: Sequence[LabelIn]
 ) -> dict[tuple[int, str], int]:
     seqs: dict[tuple[int, str], int] = {}
     ids: defaultdict[str, set[str]] = defaultdict(set)
@@ -140,30 +185,26 @@ async def _pair_seqs(
             ids[label.dataset].add(label.pair)
     for ref, dataset in known.items():
         # an import trims the names of pairs, but what was stored before may have blanks around it
-        wanted = sorted({*ids[ref], *map(trim, ids[ref])})
+        spellings = {one: (one, trim(one), whole_text(trim(one))) for one in ids[ref]}
+        wanted = sorted({name for names in spellings.values() for name in names})
         there = await datasets.pair_seqs(session, dataset, wanted)
-        for pair_id in ids[ref]:
-            seq = there.get(pair_id, there.get(trim(pair_id)))
-            if seq is not None:
-                seqs[dataset.seq, pair_id] = seq
+        for pair_id, names in spellings.items():
+            found = [there[name] for name in names if name in there]
+            if found:
+                seqs[dataset.seq, pair_id] = found[0]
     return seqs
 
 
 def _check(
     posted: Sequence[LabelIn],
-    found: Sequence[Place | str],
+    found: Sequence[NewLabel | _Fault],
     unknown: Mapping[str, str],
-    known: Mapping[str, Dataset],
 ) -> None:
     errors: list[dict[str, Any]] = []
-    for index, (label, place) in enumerate(zip(posted, found, strict=True)):
-        if isinstance(place, Place):
-            continue
-        if label.dataset not in known:
-            fault = ("dataset", unknown.get(label.dataset, ""))
-        else:
-            fault = ("prompt" if label.pair is None else "pair", place)
-        errors.append({"loc": ["body", "labels", index, fault[0]], "msg": fault[1]})
+    for index, (label, fault) in enumerate(zip(posted, found, strict=True)):
+        if isinstance(fault, _Fault):
+            message = fault.message or unknown.get(label.dataset, "")
+            errors.append({"loc": ["body", "labels", index, fault.field], "msg": message})
     if errors:
         # as everywhere: an unknown dataset is "not found", whatever else is wrong
         refused = Unprocessable if all(_is_of_a_pair(e) for e in errors) else NotFound
@@ -175,7 +216,7 @@ def _check(
 
 
 def _is_of_a_pair(error: dict[str, Any]) -> bool:
-    return error["loc"][-1] in ("pair", "prompt")
+    return bool(error["loc"][-1] != "dataset")
 
 
 def _number(after: str | None) -> int | None:

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
 from app.core.models import OVERALL
 from app.formats.base import AnyReference, AnyText, Prompt, TrimmedName
-from app.formats.canonical import HumanLabel
+from judges.probability import parse_label
+from judges.types import Label
+
+# null is no label
+_Said = Annotated[
+    Label | None,
+    PlainValidator(parse_label),
+    WithJsonSchema({"enum": ["a", "b", "tie"], "type": "string"}),
+]
 
 
 class LabelIn(BaseModel):
@@ -30,10 +45,23 @@ class LabelIn(BaseModel):
         description="with `prompt`: that of response b; a pair with the models the other way round "
         "is meant too, and the label is turned",
     )
+    response_a: AnyText | None = Field(
+        None, description="the response that the person saw as a; with response_b"
+    )
+    response_b: AnyText | None = Field(
+        None,
+        description="the one seen as b; a pair with the two the other way round is meant too, and the "
+        "label is turned",
+    )
     annotator: TrimmedName | None = Field(
         description="null = unknown, never one and the same person"
     )
-    label: HumanLabel
+    label: _Said = Field(default_factory=lambda: None, description="or `winner`")
+    winner: AnyText | None = Field(
+        None,
+        description="instead of `label`: who won, as people write it: the name of one of the two "
+        "models, left, A>B, tie, both bad",
+    )
     criterion: TrimmedName = OVERALL
     strength: float | None = Field(None, allow_inf_nan=False)
     first_shown: Literal["a", "b"] | None = Field(None, description="what the person saw first")
@@ -46,6 +74,10 @@ class LabelIn(BaseModel):
         models = (self.model_a, self.model_b)
         if models.count(None) == 1 or (self.pair is not None and models != (None, None)):
             raise ValueError("model_a, model_b: give both, and only with prompt")
+        if (self.response_a is None) != (self.response_b is None):
+            raise ValueError("response_a, response_b: give both")
+        if (self.label is None) == (self.winner is None):
+            raise ValueError("label: give label, or winner")
         return self
 
     @property

@@ -29,9 +29,13 @@ if TYPE_CHECKING:
     from app.formats.columns.declared import Layout
 
 _FIELDS: Final = (
-    "dataset", "pair", "prompt", "model_a", "model_b", "annotator", "label", "criterion", "strength",
-    "first_shown", "comment",
+    "dataset", "pair", "prompt", "model_a", "model_b", "response_a", "response_b", "annotator",
+    "label", "criterion", "strength", "first_shown", "comment",
 )  # fmt: skip
+# what an exported pair is called by besides its id; with the id it is not asked for
+_OF_PAIRS: Final = ("prompt", "model_a", "model_b")
+_ANSWERS: Final = ("response_a", "response_b")
+_LABELS: Final = ("a", "b", "tie")
 _LOOK_BYTES: Final = 2**16
 # how alike a name must be to stand for a column that is missing
 _ALIKE: Final = 0.6
@@ -84,16 +88,22 @@ def read_labels(file: LabelFile) -> Iterator[Line]:
     from app.core.errors import TribunalError
     from app.formats.columns.declared import DeclarationInvalid
 
+    empty = 0
     try:
         with ExitStack() as opened:
             for line in _rows(file, opened):
                 found = line if line.fault else _completed(line, file)
                 if found is not None:
                     yield found
+                empty += found is None
         file.layout.check()
+        if empty:
+            note(f"{file.path}: rows without a label, left out: {empty}")
     except DeclarationInvalid as error:
         fail(f"{file.path}: --{error.name}: {error}", status=EXIT_USAGE)
-    except (OSError, UnicodeDecodeError, TribunalError) as error:
+    except UnicodeDecodeError:
+        fail(f"{file.path}: is not UTF-8: save it as UTF-8 (Excel: CSV UTF-8)", status=EXIT_USAGE)
+    except (OSError, TribunalError) as error:
         fail(f"{file.path}: {getattr(error, 'strerror', None) or error}", status=EXIT_USAGE)
 
 
@@ -139,7 +149,7 @@ def _field(name: str) -> str:
 def _table(text: IO[str], delimiter: str, skipped: int, file: LabelFile) -> Iterator[Line]:
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     columns = [name.strip() for name in next(reader, [])]
-    layout = [(_field(name), place) for name, place in file.layout.of(columns)]
+    layout = _with_verdict([(_field(n), place) for n, place in file.layout.of(columns)])
     kept = _kept([name for name, _ in layout], 1 + skipped, file)
     number = 1 + skipped
     try:
@@ -150,20 +160,30 @@ def _table(text: IO[str], delimiter: str, skipped: int, file: LabelFile) -> Iter
                     yield Line(number, {}, f"{len(columns)} cells are expected")
                 continue
             # ids and names may come from an exported table, where such cells are marked
-            row = {
-                name: without_mark(cells[place])
-                for name, place in layout
-                if name in kept and cells[place]
-            }
-            yield Line(number, row)
+            row = {name: without_mark(cells[place]) for name, place in layout if name in kept}
+            has_texts = any(row.get(name) for name in _ANSWERS)
+            always = ("label", *_ANSWERS) if has_texts else ("label",)
+            yield Line(number, {name: c for name, c in row.items() if c or name in always})
     except csv.Error as error:
         # after an unclosed quote the rest cannot be divided into rows
         yield Line(reader.line_num + skipped, {}, str(error))
 
 
+def _with_verdict(layout: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return columns of which one is the label, as in an import: also `winner`, `preference`."""
+    from app.formats.columns.flat import VERDICTS
+
+    names = [name for name, _ in layout]
+    verdict = next((name for name in VERDICTS if name in names), None)
+    return [("label" if name == verdict else name, place) for name, place in layout]
+
+
 def _kept(header: Sequence[str], line: int, file: LabelFile) -> set[str]:
     """Return the columns that are read; others are told of, unless they look misspelt."""
-    unknown = [name for name in header if name not in _FIELDS]
+    from app.formats.tables import COLUMNS, MARKED
+
+    # columns of an exported table are known, and not of labels
+    unknown = [name for name in header if name not in (*_FIELDS, *COLUMNS, MARKED)]
     missing = file.by not in header or "label" not in header
     alike = _ALIKE if missing else SLIP
     near = next((near for name in unknown if (near := nearest(name, _FIELDS, alike=alike))), None)
@@ -178,6 +198,8 @@ def _kept(header: Sequence[str], line: int, file: LabelFile) -> set[str]:
             wrong = "without the ids of pairs give --by prompt"
         known = f"columns are {', '.join(_FIELDS)}{meant}"
         fail(f"{file.path}, line {line}: {wrong}; {known}", status=EXIT_USAGE)
+    if file.by == "pair" and "prompt" in header:
+        note(f"{file.path}: prompt: not compared, the id names the pair")
     if unknown:
         note(f"{file.path}: not kept with the labels: {', '.join(unknown)}")
     return set(_FIELDS)
@@ -214,33 +236,64 @@ def _of_row(number: int, row: Any, fault: str | None) -> Line:
 
 def _completed(line: Line, file: LabelFile) -> Line | None:
     """Return a row with the options and its label read by the coding; None: it has no label."""
-    from app.formats.columns.declared import code_of
-    from app.formats.columns.verdicts import is_number, spelt
+    from app.formats.columns.verdicts import is_empty
 
-    row = {**file.known, **{_field(name): _plain(v) for name, v in line.row.items()}}
+    row = {**file.known, **dict(_with_verdict_field(line.row))}
+    if "label" in row and is_empty(row["label"]):
+        return None
+    if "human" in row:
+        why = "holds votes in human: give every vote a row of its own (id, annotator, label)"
+        return Line(line.number, {}, why)
     if "annotator" not in row:
         why = "names no annotator (give --annotator; null in NDJSON says that it is unknown)"
         return Line(line.number, {}, why)
-    coding = file.layout.declared.coding
-    if code_of(row.get("label")) in coding:
-        row["label"] = coding[code_of(row["label"])]
-        if row["label"] is None:
-            return None
-    elif is_number(row.get("label")):
-        why = f"label: {row['label']} is a number without a coding: say what it means with --coding"
-        return Line(line.number, {}, f"{why}, for example 1=a,2=b,0=tie")
-    if file.by == "prompt":
-        row.pop("pair", None)
-        row["label"] = _side_of(row)
-    said = spelt(row.get("label"))
-    row["label"] = row.get("label") if said is None else {"both_bad": "tie"}.get(said, said)
+    fault = _read_label(row, file) or _read_strength(row)
+    if fault is not None:
+        return Line(line.number, {}, fault)
+    if "label" in row and row["label"] is None:
+        return None
+    for name in (
+        ("pair",) if file.by == "prompt" else _OF_PAIRS if _ANSWERS[0] in row else ("prompt",)
+    ):
+        row.pop(name, None)
+    return Line(line.number, row)
+
+
+def _with_verdict_field(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a row, the one that says who won as its label."""
+    places = list(range(len(row)))
+    names = _with_verdict([(_field(name), at) for at, name in zip(places, row, strict=True)])
+    for (name, _), value in zip(names, row.values(), strict=True):
+        yield name, _plain(value)
+
+
+def _read_label(row: dict[str, Any], file: LabelFile) -> str | None:
+    """Put what a row says of its pair in its place; return what is wrong with it.
+
+    A text that is not the name of a side may be that of a model, which the service knows.
+    """
+    from app.formats.columns.declared import code_of
+    from app.formats.columns.verdicts import is_number
+
+    said, coding = row.get("label"), file.layout.declared.coding
+    if code_of(said) in coding:
+        row["label"] = coding[code_of(said)]
+    elif is_number(said):
+        why = f"label: {said} is a number without a coding: say what it means with --coding"
+        return f"{why}, for example 1=a,2=b,0=tie"
+    elif isinstance(said, str) and said not in _LABELS:
+        row["winner"] = row.pop("label")
+    return None
+
+
+def _read_strength(row: dict[str, Any]) -> str | None:
     strength = row.get("strength")
     if isinstance(strength, str):
         try:
             row["strength"] = float(strength)
         except ValueError:
-            return Line(line.number, {}, f"strength: {strength!r} is no number")
-    return Line(line.number, row)
+            return f"strength: {strength!r} is no number"
+    return None
 
 
 def _plain(value: Any) -> Any:
@@ -248,14 +301,6 @@ def _plain(value: Any) -> Any:
     from app.formats.base import whole
 
     return None if isinstance(value, float) and math.isnan(value) else whole(value)
-
-
-def _side_of(row: Mapping[str, Any]) -> Any:
-    """Return the label of a row; the name of one of its two models is that side."""
-    label = row.get("label")
-    names = [row.get("model_a"), row.get("model_b")]
-    sides = [side for side, name in zip("ab", names, strict=True) if name == label]
-    return sides[0] if len(sides) == 1 and label is not None else label
 
 
 def _layout(columns: list[str] | None, coding: list[str] | None, delimiter: str | None) -> Layout:
@@ -387,7 +432,8 @@ def _by_index(error: RequestRefused) -> dict[int, str]:
     for fault in error.problem.get("errors") or []:
         match list(fault.get("loc") or ()):
             case ["body", "labels", int(index), *fields]:
-                name = ".".join(str(part) for part in fields)
+                # a label in words is sent as who won
+                name = ".".join({"winner": "label"}.get(part, str(part)) for part in fields)
                 said = f"{name}: {fault.get('msg')}" if name else str(fault.get("msg"))
                 faults[index] = f"{faults[index]}; {said}" if index in faults else said
             case _:

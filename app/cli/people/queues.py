@@ -57,6 +57,7 @@ def create(  # noqa: PLR0913  # a verb's options are its parameters
     purpose: Annotated[
         str,
         typer.Option(
+            "--purpose",
             metavar="PURPOSE",
             help="calibration (a uniform order), ranking (what settles ranks soonest), audit "
             "(accepted verdicts), finish (what was abstained on), asked (the dataset's order)",

@@ -16,6 +16,10 @@ _LEFT_OUT = (
 )  # fmt: skip
 
 
+def _three(amount: float | None) -> str:
+    return "-" if amount is None else short(amount)
+
+
 def leaderboard(console: Screen, body: Body) -> None:
     """Show models by rank: overall, by criterion and by slice; then warnings."""
     _scope(console, body)
@@ -191,10 +195,10 @@ def _judges(console: Screen, judges: Sequence[Body]) -> None:
             row["judge"],
             str(row["agreement"]["n"]),
             estimate(row["agreement"]),
-            number(value(row["cohens_kappa"])),
+            _three(value(row["cohens_kappa"])),
             percent(value(row["coverage"])),
             percent(value(row["position_consistency"])),
-            number(value(row["expected_calibration_error"])),
+            _three(value(row["expected_calibration_error"])),
             str(row["failures"]),
         )
     if judges:
@@ -227,9 +231,9 @@ def _judge_pairs(console: Screen, pairs: Sequence[Body]) -> None:
             " / ".join(row["judges"]),
             str(row["agreement"]["n"]),
             estimate(row["agreement"]),
-            number(value(row["cohens_kappa"])),
+            _three(value(row["cohens_kappa"])),
             estimate(row["agreement_three_way"]),
-            number(value(row["cohens_kappa_three_way"])),
+            _three(value(row["cohens_kappa_three_way"])),
         )
     console.print(shown)
 

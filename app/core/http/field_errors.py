@@ -151,6 +151,9 @@ def _message(error: Mapping[str, Any], loc: Location) -> str:
         return f"{error['msg']}{_right_form(error, name)}"
     if error["type"] == "json_invalid":
         return f"is not JSON: {error['ctx']['error']} at character {error['loc'][-1] + 1}"
+    if error["type"] == "too_long":
+        count = error["ctx"]
+        return f"holds {count['actual_length']} items, more than {count['max_length']}"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

@@ -30,6 +30,7 @@ _LABELS: Final[Mapping[str, Label | None]] = {
     "a": "a", "b": "b", "tie": "tie", "none": None,
 }  # fmt: skip
 _MOST_COLUMNS: Final = 30
+_NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d*)?")
 _DELIMITERS: Final = {"tab": "\t", "\\t": "\t", "semicolon": ";", "comma": ",", "pipe": "|"}
 # families of models, as their names begin; a letter after `gpt` makes another word of it
 _MODELS: Final = re.compile(
@@ -162,15 +163,17 @@ def looks_like_model(name: str) -> bool:
 
 
 def code_of(value: object) -> str:
-    """Return a value of a verdict column as a coding spells it: 1, 1.0 and "1 " are one value."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+    """Return a value of a verdict column as a coding spells it.
+
+    1, 1.0, "+1" and "1 " are one value, and so are 0.5, "0.50" and "0,5".
+    """
     text = str(value).strip()
-    if re.fullmatch(r"[+-]?\d+\.0*", text):
-        text = text.split(".")[0]
-    return text.lower()
+    if isinstance(value, bool) or not _NUMBER.fullmatch(text):
+        return text.lower()
+    plain = text.replace(",", ".").lstrip("+")
+    if "." in plain:
+        plain = plain.rstrip("0").rstrip(".")
+    return "0" if plain in ("-0", "-", "") else plain
 
 
 def _items(option: str, texts: Iterable[str]) -> Iterator[str]:

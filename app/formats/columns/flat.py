@@ -39,15 +39,19 @@ _TEXT: Final = re.compile(
 _LIKE_A_VERDICT: Final = re.compile(
     r"(.*[_ -])?(labels?|winners?|preferences?|preferred|prefers?|votes?|verdicts?|choices?|chosen|"
     r"rank(ing|s)?|ratings?|scores?|judge?ments?|completions?|better|best|results?|outcomes?|"
-    r"decisions?|selected|selection|annotations?|urteil|gewinner|wahl)([_ -].*)?",
+    r"decisions?|selected|selection|annotations?|urteil|gewinner|wahl)([_ -].*)?|"
+    r"(annotator|rater|labell?er|human|user|person|worker|expert|reviewer|evaluator)[_ -]?\d+",
     re.IGNORECASE,
 )
 _NOT_VERDICTS: Final = frozenset(
     {"num_correct", "chosen_side", "judge_score", "oracle_label", "scores_a", "scores_b"}
 )
+# these say which answer was seen where, not which is better
+_SHOWN: Final = re.compile(r".*(first|shown|order|position|side|swap|variant).*", re.IGNORECASE)
 _VOTE: Final = ("annotator", "criterion")
 _FEW: Final = 2  # fields: a prompt and two answers are more
 _RECORDED: Final = ("label", "label_original", "label_swapped")
+_LABELS: Final = ("a", "b", "tie")
 _RECORDS: Final = frozenset({"human", "judges", "metadata"})
 
 
@@ -85,6 +89,15 @@ def like_verdicts(row: Mapping[str, Any]) -> list[str]:
         and name not in _NOT_VERDICTS
         and name not in _RECORDS
     ]
+
+
+def spelt_verdicts(row: Mapping[str, Any]) -> dict[str, bool]:
+    """Return whether what a column holds is a verdict in words, by the names of filled columns."""
+    return {
+        name: spelt(value) is not None
+        for name, value in row.items()
+        if not is_empty(value) and name not in _NOT_VERDICTS and not _SHOWN.fullmatch(name)
+    }
 
 
 def second_verdicts(row: Mapping[str, Any]) -> list[str]:
@@ -145,7 +158,7 @@ def _with_texts(row: Mapping[str, Any], heard: Heard) -> dict[str, Any]:
 
 
 def _with_coded_votes(row: dict[str, Any], heard: Heard) -> dict[str, Any]:
-    """Return a row whose votes, in a list, are read by the declared coding where it has numbers."""
+    """Return a row whose votes, in a list, are read as those in columns are."""
     human = row.get("human")
     if not isinstance(human, list):
         return row
@@ -153,7 +166,7 @@ def _with_coded_votes(row: dict[str, Any], heard: Heard) -> dict[str, Any]:
     votes = []
     for vote in human:
         if isinstance(vote, dict) and _is_coded(vote.get("label"), heard):
-            said = heard.label("human.label", vote["label"], names)
+            said = heard.label_or_text("human.label", vote["label"], names)
             if said is not None:
                 votes.append({**vote, "label": said})
         else:
@@ -162,29 +175,33 @@ def _with_coded_votes(row: dict[str, Any], heard: Heard) -> dict[str, Any]:
 
 
 def _with_coded_records(row: dict[str, Any], heard: Heard) -> dict[str, Any]:
-    """Return a row whose recorded labels are read by the declared coding where they are numbers."""
+    """Return a row whose recorded labels are read as verdicts in columns are."""
     records = row.get("judges")
     if not isinstance(records, dict):
         return row
+    names = (row.get("model_a"), row.get("model_b"))
     read: dict[str, Any] = {}
     for judge, record in records.items():
         if isinstance(record, dict):
             coded = [name for name in _RECORDED if _is_coded(record.get(name), heard)]
-            said = {name: heard.label(f"judges.{name}", record[name]) for name in coded}
+            said = {n: heard.label_or_text(f"judges.{n}", record[n], names) for n in coded}
+            said = {name: "tie" if one == BOTH_BAD else one for name, one in said.items()}
             record = {**record, **said} if said else record
         read[judge] = record
     return {**row, "judges": read}
 
 
 def _is_coded(value: object, heard: Heard) -> bool:
-    is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return is_plain and (is_number(value) or bool(heard.declared.coding))
+    """Return whether a label is none of those that every row may have: those are sides."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or is_empty(value):
+        return False
+    return value not in _LABELS or heard.is_coded(value)
 
 
 def without_numbers(row: Mapping[str, Any], heard: Heard) -> Mapping[str, Any]:
     """Return a row of votes, for a pair of another row, with its label read by the coding.
 
-    A text that spells no side stays: it may be the name of a model of the pair.
+    Another text stays as it is: it may be the name of a model of the pair.
 
     Raises:
         RowInvalid: the label cannot be read.
@@ -194,11 +211,14 @@ def without_numbers(row: Mapping[str, Any], heard: Heard) -> Mapping[str, Any]:
     column = next(name for name in VERDICTS if name in row)
     if is_empty(row[column]):
         raise RowInvalid(f"{column}: is missing")
-    said = row[column] if heard.may_be_name(row[column]) else heard.label(column, row[column])
+    rest = {name: value for name, value in row.items() if name != column}
+    if isinstance(row[column], str) and not heard.is_coded(row[column]):
+        return {**rest, "label": row[column]}
+    said = heard.label(column, row[column])
     if said is None:
         raise RowInvalid(f"{column}: is missing")
-    rest = {name: value for name, value in row.items() if name != column}
-    return {**rest, "label": said}
+    del rest["id"]
+    return {"id": row["id"], "human": [{**rest, "label": said}]}
 
 
 def why_unknown(row: Mapping[str, Any]) -> str:
@@ -257,7 +277,7 @@ def _of_rows(row: Mapping[str, Any]) -> str:
     if not is_table or _TEXT.fullmatch(lists[0]):
         return ""
     return (
-        f"the file is one JSON object, and its field {shown(lists[0])} holds the rows: give that "
+        f"if the file is one JSON object, its field {shown(lists[0])} holds the rows: give that "
         "list alone"
     )
 

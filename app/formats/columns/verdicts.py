@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from unicodedata import normalize
@@ -45,7 +45,9 @@ _SPELLINGS: Final = {
         BOTH_BAD,
     ),
 }  # fmt: skip
-_NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?")
+_NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d*)?")
+# signs of an order stand with blanks around them or without
+_ORDER: Final = re.compile(r"\s*([<>=]+)\s*")
 # what spreadsheets and programs write where there is no value
 _LIKE_NOTHING: Final = frozenset(
     {"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>", "nat", "undefined"}
@@ -85,28 +87,31 @@ def spelt(value: object) -> str | None:
     """Return `a`, `b`, `tie` or `both_bad` where a text spells one of them, else None."""
     if not isinstance(value, str):
         return None
-    text = " ".join(value.split()).lower().strip("[]().!\"'").strip()
-    known = _SPELLINGS.get(" ".join(value.split()).lower()) or _SPELLINGS.get(text)
+    whole = _ORDER.sub(r"\1", " ".join(value.split()).lower())
+    text = whole.strip("[]().!\"'").strip()
+    known = _SPELLINGS.get(whole) or _SPELLINGS.get(text)
     if known is not None:
         return known
     side = _SIDE.fullmatch(text)
     return None if side is None else "a" if (side[1] or side[2]) in _A else "b"
 
 
-def _of_name(value: object, names: Sequence[object]) -> str | None:
-    """Return the side whose model has this name; None where none has, or both have."""
-    sides = _sides_named(value, names)
-    return sides[0] if len(sides) == 1 else None
-
-
-def _sides_named(value: object, names: Sequence[object]) -> list[str]:
+def _sides_named(
+    value: object, names: Sequence[object], same: Callable[[str], str] = str
+) -> list[str]:
     """Return the sides whose model has this name, whichever form of Unicode it is written in."""
-    text = normalize("NFC", str(value).strip())
+    text = same(normalize("NFC", str(value).strip()))
     return [
         side
         for side, name in zip("ab", names, strict=False)
-        if name is not None and normalize("NFC", str(name).strip()) == text
+        if name is not None and same(normalize("NFC", str(name).strip())) == text
     ]
+
+
+def _is_torn(said: str | None, value: object, names: Sequence[object]) -> bool:
+    """Return whether a value that says one thing is, but for its case, the name of another side."""
+    sides = _sides_named(value, names, str.casefold)
+    return len(sides) == 1 and said != sides[0]
 
 
 @dataclass(slots=True)
@@ -116,6 +121,7 @@ class Unread:
     counts: Counter[str] = field(default_factory=Counter)
     line: int = 0
     has_numbers: bool = False
+    is_torn: bool = False
     is_open: bool = False
     is_quiet: bool = False
 
@@ -156,12 +162,25 @@ class Heard:
         if len(_sides_named(value, names)) > 1:
             raise RowInvalid(f"{place}: {shown(value)} is the name of both models")
         self._note_unread(place, value, is_open=False)
+        if found is not None:
+            self.unread[place].is_torn = True
+            raise VerdictUnread(f"{place}: {shown(value)} means one side and names the other")
         why = "is a number without a coding" if is_number(value) else "is none of a, b, tie"
         raise VerdictUnread(f"{place}: {shown(value)} {why}")
 
-    def may_be_name(self, value: object) -> bool:
-        """Return whether a verdict may be a model's name: a text that means nothing by itself."""
-        return isinstance(value, str) and not is_number(value) and not self._found(value, ())[1]
+    def label_or_text(self, place: str, value: object, names: Sequence[object]) -> object:
+        """Return what `label` returns, but a text that means nothing as it is.
+
+        Raises:
+            VerdictUnread: it is a number, or means one side and names the other.
+        """
+        if is_number(value) or self._found(value, names)[0] is not None:
+            return self.label(place, value, names)
+        return value
+
+    def is_coded(self, value: object) -> bool:
+        """Return whether a verdict needs the coding: a number, or a value that it holds."""
+        return is_number(value) or code_of(value) in self.declared.coding
 
     def answer(
         self, place: str, value: object, names: Sequence[object] = (), *, is_quiet: bool = False
@@ -181,12 +200,25 @@ class Heard:
         return None
 
     def _found(self, value: object, names: Sequence[object]) -> tuple[str | None, bool]:
+        """Return what a value says, and whether that is certain.
+
+        The name of one of the two models is that model, a letter too. Where a coding, a word for a
+        side, or the name but for its case says another side, nothing is certain.
+        """
         code = code_of(value)
+        named = _sides_named(value, names)
+        said: str | None
         if code in self.declared.coding:
             self.is_coding_used = True
-            return self.declared.coding[code], True
-        known = _of_name(value, names) or spelt(value)
-        return known, known is not None
+            said = self.declared.coding[code]
+        elif len(named) == 1:
+            is_word = len(code) > 1 and spelt(value) not in (None, named[0])
+            return named[0], not is_word
+        else:
+            said = spelt(value)
+            if said is None:
+                return None, False
+        return said, said is None or not _is_torn(said, value, names)
 
     def _note_unread(self, place: str, value: object, *, is_open: bool) -> None:
         unread = self.unread.setdefault(place, Unread(line=self.line, is_open=is_open))
@@ -257,6 +289,12 @@ def _fault(place: str, unread: Unread) -> str:
     counted = ", ".join(
         f"{value} ({count} times)" for value, count in sorted(unread.counts.items())[:_MOST_SHOWN]
     )
+    if unread.is_torn:
+        return (
+            f"{place}: a value means one side, and is the name of the model of the other: {counted}, "
+            f"first in line {unread.line}. Write response_a or "
+            "response_b for a side. Nothing was stored"
+        )
     what = (
         f"{'/'.join(sorted(unread.counts)[:_MOST_SHOWN])} is ambiguous, say which is which"
         if unread.has_numbers

@@ -91,7 +91,7 @@ def test_what_the_service_refuses_is_named_by_its_line_and_nothing_is_stored(
 def test_every_faulty_row_is_named_at_once_whatever_is_wrong_with_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = ["p0,a,bert", "p99,a,bert", "p1,c,bert", "p2,a", "p3,b,", "p4,tie,bert", "p98,c,bert"]
+    rows = ["p0,a,bert", "p99,a,bert", "p1,c,bert", "p2,a", "p3,b,", "p4,tie,bert", "p5,c,bert"]
     (folder / "bad.csv").write_text("\n".join(["pair,label,annotator", *rows]) + "\n")
     for at_once in (10_000, 2):
         monkeypatch.setattr(labels, "_AT_ONCE", at_once)

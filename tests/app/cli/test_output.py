@@ -201,3 +201,24 @@ def test_what_rows_hold_neither_steers_a_terminal_nor_is_markup(
 def test_no_text_for_a_terminal_holds_what_steers_it(text: str) -> None:
     shown = harmless(text)
     assert all(c == "\n" or not unicodedata.category(c).startswith(("Cc", "Cs")) for c in shown)
+
+
+def test_every_option_is_written_in_small_letters() -> None:
+    def options(command: Any) -> set[str]:
+        own = {name for one in command.params for name in one.opts if name.startswith("--")}
+        return own.union(*map(options, getattr(command, "commands", {}).values()))
+
+    found = options(typer.main.get_command(app))
+    assert {name for name in found if name != name.lower()} == set()
+    assert {"--purpose", "--target-agreement"} <= found
+
+
+def test_an_empty_list_and_too_many_pairs_are_told_in_words(folder: Path) -> None:
+    run = CliRunner().invoke
+    assert run(app, ["import", "rivers.jsonl"]).exit_code == 0
+    listed = run(app, ["monitors", "list"], env={"TRIBUNAL_OUTPUT": "table"})
+    assert listed.output.strip() == "there are no monitors yet"
+    (folder / "many.jsonl").write_bytes(ndjson(labelled_rows(257)))
+    refused = run(app, ["judge", "many.jsonl"])
+    assert refused.exit_code == 2
+    assert "257 pairs, more than 256 at once" in refused.output

@@ -136,11 +136,11 @@ REASONS: dict[str, dict[str, Any]] = {
         "response_b": ..., "responses_b": ["y", 1],
     },
     "human.0.label: 'C' is not a label: give a, b or tie": {"human": [{"label": "C"}]},
-    "human.1.label: Field required": {"human": [{"label": "a"}, {"annotator": "x"}]},
+    "human.1.label: is missing": {"human": [{"label": "a"}, {"annotator": "x"}]},
     "human.0.annotator: 1.5 is neither a string nor an integer": {
         "human": [{"annotator": 1.5, "label": "a"}],
     },
-    "human: Input should be a valid list": {"human": {"label": "a"}},
+    "human: is not a list": {"human": {"label": "a"}},
     "human.0: is nested more than 50 deep": {
         "human": [{"label": "a", "x": json.loads("[" * 60 + "]" * 60)}],
     },

@@ -467,3 +467,27 @@ async def test_records_as_a_table_are_read(client: httpx.AsyncClient) -> None:
 async def test_a_record_without_two_responses_names_its_fields(client: httpx.AsyncClient) -> None:
     answer = await upload(client, [{"id": 1, "fields": {"text": "x"}, "responses": {}}])
     assert "the fields of this Argilla record ('text')" in answer.json()["detail"]
+
+
+async def test_answers_as_objects_in_a_list_are_generations(client: httpx.AsyncClient) -> None:
+    answers = [
+        {"model": model, "response": text, "overall_score": score, "critique": f"of {text}"}
+        for model, text, score in (("A", "x", 8.5), ("B", "y", 3), ("C", "z", 3))
+    ]
+    body = await _read(client, [{"instruction": "Q", "models": ["A"], "completions": answers}])
+    assert (body["dialect"], body["pairs"], body["groups"]) == ("distilabel", 3, 1)
+    found = await pairs_of(client)
+    assert [one["judges"]["overall_score"]["p_a"] for one in found] == [1, 1, 0.5]
+    first = found[0]
+    assert (first["model_a"], first["model_b"], first["response_b"]) == ("A", "B", "y")
+    assert (first["metadata"]["critique_a"], first["metadata"]["models"]) == ("of x", ["A"])
+    ranked = [{"answer": text, "model": text, "rank": n} for n, text in enumerate("xy", 1)]
+    await _read(client, [{"prompt": "Q", "answers": ranked}], name="nectar")
+    [one] = await pairs_of(client, "nectar")
+    assert one["judges"]["rank"]["p_a"] == 1
+
+
+async def test_texts_that_are_lists_in_json_are_told_of(client: httpx.AsyncClient) -> None:
+    text = 'id,prompt,response_a,response_b\n1,"[""Q""]","[""x""]","[""y""]"\n'
+    body = (await upload(client, text.encode(), headers={"content-type": "text/csv"})).json()
+    assert any("are lists in JSON in 1 rows" in line for line in body["warnings"])

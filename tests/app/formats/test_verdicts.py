@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.formats.canonical import ParsedRow
-from app.formats.columns.declared import DeclarationInvalid, Declared
+from app.formats.columns.declared import DeclarationInvalid, Declared, code_of
 from app.formats.columns.verdicts import spelt
 from app.imports.reading import Reader
 from app.imports.tables import RawRow
@@ -336,3 +336,70 @@ async def test_battles_beside_texts_are_told(client: httpx.AsyncClient) -> None:
     assert (await upload(client, rows)).json()["warnings"] == [
         "1 rows have no texts and are kept as battles, beside 1 pairs with texts"
     ]
+
+
+CROSSED = {"model_a": "B", "model_b": "A"}
+
+
+async def test_a_vote_that_names_a_model_is_never_the_other_side(
+    client: httpx.AsyncClient,
+) -> None:
+    votes: list[dict[str, Any]] = [
+        {"id": "p0", "annotator": "u", "label": "B"},
+        {"id": "p0", "annotator": "v", "winner": "A"},
+        {"id": "p0", "annotator": "w", "winner": "model_b"},
+        {"id": 1.0, "annotator": "u", "label": "left"},
+        {"id": "1.0", "annotator": "v", "label": "tie (bothbad)"},
+    ]
+    rows = [texts(0, **CROSSED), texts(1, id=1), row(2, human=[{"label": "A"}], **CROSSED)]
+    recorded = texts(3, judges={"j": {"label": "B"}, "k": {"label": "b"}}, **CROSSED)
+    answer = await upload(client, [*votes, *rows, recorded])
+    assert (answer.status_code, answer.json()["rejected"]) == (201, [])
+    found = await pairs_of(client)
+    said = [[vote["label"] for vote in one["human"]] for one in found]
+    assert said == [["a", "b", "b"], ["a", "tie"], ["b"], []]
+    assert [found[3]["judges"][name]["p_a"] for name in "jk"] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "coding"),
+    [
+        ([texts(0, winner="b", **CROSSED)], {}),
+        ([{**CROSSED, "winner": "a"}], {}),
+        ([texts(0, model_a="m", model_b="Tie", winner="tie")], {}),
+        ([texts(0, model_a="2", model_b="1", winner=1)], {"coding": "1=a,2=b"}),
+        ([texts(0, **CROSSED), {"id": "p0", "winner": "b"}], {}),
+        ([{"left": "right", "right": "left", "winner": "left"}], {}),
+        ([texts(0, model_a="tie", model_b="m", winner="tie")], {}),
+    ],
+)
+async def test_a_value_that_means_one_side_and_names_the_other_is_refused(
+    client: httpx.AsyncClient, rows: list[dict[str, Any]], coding: dict[str, Any]
+) -> None:
+    answer = await upload(client, rows, **coding)
+    assert answer.status_code == 422
+    assert "is the name of the model of the other" in answer.json()["detail"]
+
+
+def test_one_number_has_one_code_however_it_is_written() -> None:
+    declared = Declared.read(coding=["-1=a,0=none,0.5=tie,1=b"])
+    said = {"-1": "a", "-1.0": "a", 0: None, "-0.0": None, "0,0": None, "0.50": "tie", "0,5": "tie",
+            "+1": "b", "1.": "b", 1.0: "b"}  # fmt: skip
+    assert {value: declared.coding[code_of(value)] for value in said} == said
+
+
+async def test_columns_of_verdicts_are_told_of_whatever_they_are_called(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [texts(n, ann="a", bob="tie", kind="b" if n else "c", first_shown="a") for n in range(2)]
+    told = (await upload(client, rows)).json()["warnings"]
+    assert any(line.startswith("ann, bob: the columns hold nothing but verdicts") for line in told)
+    rows = [texts(n, annotator1=1, rater_2=0) for n in range(2)]
+    told = (await upload(client, rows, "numbers")).json()["warnings"]
+    for name in ("annotator1", "rater_2"):
+        assert any(line.startswith(f"{name}: looks like a verdict") for line in told)
+
+
+async def test_what_a_row_calls_metadata_is_no_further_verdict(client: httpx.AsyncClient) -> None:
+    rows = [row(n, metadata={"constructed_label": "a", "ann": "b"}) for n in range(2)]
+    assert (await upload(client, rows)).json()["warnings"] == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import gzip
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -187,3 +189,36 @@ async def test_the_same_file_in_another_container_is_the_same_dataset(
         ids.add(answer.json()["id"])
     assert len(ids) == 1
     assert [one["id"] for one in await pairs_of(client)] == ["1", "2", "3"]
+
+
+def test_a_parquet_table_loses_nothing_to_its_types() -> None:
+
+    table = {
+        "id": pa.array([Decimal(1), Decimal(12345678901234567890), None], pa.decimal128(38, 0)),
+        "prompt": pa.array(["P", "Q", "R"]).dictionary_encode(),
+        "response_a": pa.array(["x", "", "z"], pa.large_string()),
+        "response_b": ["1", "2", "3"],
+        "judges": pa.array(
+            [[("J", {"p_a": 0.3})], [], None],
+            pa.map_(pa.string(), pa.struct([("p_a", pa.float64())])),
+        ),
+        "question_id": [1.0, float("nan"), 2.0],
+        "exact": pa.array([Decimal("0.1"), Decimal("1234567890123456789.5"), None]),
+        "at": pa.array([datetime.time(1, 2)] * 3),
+        "took": pa.array([datetime.timedelta(seconds=1.5), None, None]),
+    }
+    out = io.BytesIO()
+    pq.write_table(pa.table(table), out)
+    found = _staged("set.parquet", out.getvalue())
+    assert not isinstance(found, str), found
+    assert [one.pair["id"] for one in found][:2] == ["1", "12345678901234567890"]
+    assert [[score["p_a"] for score in one.recorded] for one in found] == [[0.3], [], []]
+    assert [one.pair["group_key"] for one in found][::2] == ["1", "2"]
+    metadata = [json.loads(one.pair["metadata"]) for one in found]
+    assert [one.get("exact") for one in metadata] == [0.1, "1234567890123456789.5", None]
+    assert (metadata[0]["at"], metadata[0]["took"]) == ("01:02:00", 1.5)
+
+
+def test_a_file_that_was_packed_twice_is_named() -> None:
+    packed = gzip.compress(gzip.compress(b"id,prompt,response_a,response_b\n1,q,x,y\n"))
+    assert "packed with gzip twice" in str(_staged("set.csv.gz", packed))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +249,37 @@ def test_a_data_frame_is_imported(tmp_path: Path) -> None:
     assert (preview["pairs"], body["labels"], body["recorded_judges"]) == (3, 2, ["j"])
     assert [vote["annotator"] for one in found for vote in one["human"]] == ["5", "6"]
     assert found[0]["metadata"]["at"] == "2024-01-01T00:00:00"
+
+
+def test_a_data_frame_loses_nothing_to_its_types() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {
+            "id": pandas.array([1, None, 3], dtype="Int64"),
+            "label": pandas.array(["a", None, "b"], dtype="string"),
+            "n": [Decimal("12345678901234567890"), Decimal("0.5"), None],
+            "raw": [b"x", None, None],
+        }
+    ).set_index("label")
+    with upload_of(frame) as upload:
+        rows = [json.loads(line) for line in b"".join(upload.pieces).splitlines()]
+    assert rows == [
+        {"label": "a", "id": 1, "n": 12345678901234567890, "raw": "x"},
+        {"label": None, "id": None, "n": 0.5, "raw": None},
+        {"label": "b", "id": 3, "n": None, "raw": None},
+    ]
+    with upload_of([{"when": date(2024, 1, 2)}]) as upload:
+        assert b"".join(upload.pieces) == b'{"when": "2024-01-02"}\n'
+
+
+def test_a_data_frame_that_would_lose_a_column_is_refused() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([["P", "a", "b"]], columns=["prompt", "label", "label"])
+    columns: Any = {"prompt": ["P"]}
+    with pytest.raises(ValueError, match="names a column twice: label"), upload_of(frame):
+        pass
+    with pytest.raises(TypeError, match="give a list of rows"), upload_of(columns):
+        pass
 
 
 def test_other_frames_are_told_by_their_methods() -> None:

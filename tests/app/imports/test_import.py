@@ -58,7 +58,9 @@ async def test_invalid_utf8_rejects_its_line_only(client: httpx.AsyncClient) -> 
     body = b'{"prompt": "\xff"}\n' + ndjson([row(0)])
     answer = (await upload(client, body)).json()
     assert answer["pairs"] == 1
-    assert answer["rejected"] == [{"line": 1, "reason": "not UTF-8: byte 13 of the line"}]
+    assert answer["rejected"] == [
+        {"line": 1, "reason": "not UTF-8: byte 13 of the line; save the file as UTF-8"}
+    ]
 
 
 async def test_strict_refuses_everything_and_lists_the_bad_lines(

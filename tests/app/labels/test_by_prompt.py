@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ def _rows() -> list[dict[str, Any]]:
 
 async def _post(client: httpx.AsyncClient, **fields: Any) -> httpx.Response:
     label = {"dataset": "set", "annotator": "ann", "label": "a", **fields}
+    if label["label"] is None:
+        del label["label"]
     return await client.post("/v1/labels", json={"labels": [label]})
 
 
@@ -47,6 +51,34 @@ async def _votes(client: httpx.AsyncClient) -> dict[str, list[str]]:
         ({"prompt": "Name a tree.", "model_a": "m2 ", "model_b": "m1"}, {"p2": ["b"]}),
         ({"prompt": ["Hi", "And?"]}, {"p4": ["a"]}),
         ({"prompt": "Hi"}, {"p4": ["a"]}),
+        (
+            {"prompt": "Name a tree.", "response_a": "Pear 3", "response_b": "Apple 3"},
+            {"p3": ["b"]},
+        ),
+        ({"pair": "p0", "response_a": "pear 0 ", "response_b": "Apple 0"}, {"p0": ["b"]}),
+        ({"pair": "p0", "response_a": "Apple 0", "response_b": "Pear 0"}, {"p0": ["a"]}),
+        ({"pair": "p0", "label": None, "winner": "m2"}, {"p0": ["b"]}),
+        (
+            {
+                "prompt": "What is 2+2?",
+                "model_a": "m2",
+                "model_b": "m1",
+                "label": None,
+                "winner": "m2",
+            },
+            {"p0": ["b"]},
+        ),
+        (
+            {
+                "prompt": "What is 2+2?",
+                "model_a": "m2",
+                "model_b": "m1",
+                "label": None,
+                "winner": "left",
+            },
+            {"p0": ["b"]},
+        ),
+        ({"pair": " p1 ", "label": None, "winner": "both bad"}, {"p1": ["tie"]}),
     ],
 )
 async def test_a_label_finds_its_pair(
@@ -76,6 +108,12 @@ async def test_the_side_that_was_shown_first_is_turned_with_the_label(
         ({"prompt": "Name a tree.", "model_a": "m1", "model_b": "m9"}, "prompt",
          "no pair of this prompt is of m1 and m9; there is m1 and m2, m1 and m3"),
         ({"pair": "p9"}, "pair", "no pair 'p9'"),
+        ({"pair": "p0", "response_a": "x", "response_b": "y"}, "pair", "not those of this pair"),
+        ({"prompt": "Name a tree.", "response_a": "x", "response_b": "y"}, "prompt",
+         "no pair of this prompt has these two responses"),
+        ({"pair": "p0", "label": None, "winner": "m3"}, "winner",
+         "'m3' is not a label: give a, b or tie (or the name of a model, m1, m2)"),
+        ({"pair": "p0", "label": None, "winner": "M1"}, "winner", "'M1' is not a label"),
     ],
 )  # fmt: skip
 async def test_a_label_that_finds_none_or_several_is_refused(
@@ -92,7 +130,8 @@ async def test_a_label_that_finds_none_or_several_is_refused(
 @pytest.mark.parametrize(
     "fields",
     [{}, {"pair": "p0", "prompt": "q"}, {"prompt": "q", "model_a": "m"},
-     {"pair": "p0", "model_a": "m", "model_b": "n"}],
+     {"pair": "p0", "model_a": "m", "model_b": "n"}, {"pair": "p0", "response_a": "x"},
+     {"pair": "p0", "winner": "a"}, {"pair": "p0", "label": None}],
 )  # fmt: skip
 async def test_a_label_names_its_pair_in_one_way(
     client: httpx.AsyncClient, fields: dict[str, Any]
@@ -156,3 +195,42 @@ def test_numbers_as_labels_need_a_coding(tmp_path: Path, monkeypatch: pytest.Mon
         result = run(app, ["label", "set", file, "--coding", "1=a,2=b"])
         assert result.exit_code == 0, result.output
         assert f"{count} for set" in result.output
+
+
+def test_an_exported_table_may_come_back_with_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
+    pairs = [row(n, id=str(n), model_a="B", model_b="A", human=[]) for n in range(4)]
+    Path("pairs.jsonl").write_bytes(ndjson([{**pairs[0], "response_a": ""}, *pairs[1:]]))
+    run = CliRunner().invoke
+    assert run(app, ["import", "pairs.jsonl", "--name", "set"]).exit_code == 0
+    assert run(app, ["export", "set", "--format", "csv", "-o", "out.csv"]).exit_code == 0
+    with Path("out.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    for cells, winner in zip(table, ("left", "B", "b", ""), strict=True):
+        cells["winner"] = winner
+    # the third person saw the responses the other way round, and the ids went through a spreadsheet
+    table[2]["response_a"], table[2]["response_b"] = table[2]["response_b"], table[2]["response_a"]
+    with Path("back.csv").open("w", newline="") as file:
+        back = csv.DictWriter(file, [*table[0]])
+        back.writeheader()
+        back.writerows({**cells, "id": f"{cells['id']}.0"} for cells in table)
+    result = run(app, ["label", "set", "back.csv", "--annotator", "ann"])
+    assert result.exit_code == 0, result.output
+    assert "rows without a label, left out: 1" in result.output
+    exported = run(app, ["export", "set", "--format", "canonical"]).stdout
+    votes = [json.loads(line)["human"] for line in exported.splitlines()]
+    assert [[vote["label"] for vote in one] for one in votes] == [["a"], ["a"], ["a"], []]
+
+
+def test_labels_in_another_encoding_are_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
+    file = tmp_path / "labels.csv"
+    file.write_bytes("id,annotator,label\np0,J\xfcrgen,a\n".encode("latin-1"))
+    result = CliRunner().invoke(app, ["label", "set", str(file)])
+    assert result.exit_code == 2
+    assert "save it as UTF-8" in result.output
