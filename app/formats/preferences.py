@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.joining import both_sides
 from app.formats.columns.verdicts import Heard, is_empty
+from app.formats.joining import both_sides
 
 Row = dict[str, Any]
 _TURN: Final = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):")

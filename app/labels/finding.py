@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from app.core.names import shown
 from app.datasets.records import Candidate
 from app.formats.base import RowInvalid
-from app.formats.joining import plain
 from app.formats.columns.verdicts import Heard, VerdictUnread
+from app.formats.joining import plain
 from judges.types import prompt_hash
 
 
