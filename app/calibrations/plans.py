@@ -36,7 +36,7 @@ from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, load_table
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray
-from calibration.certify.columns import Heard, Rule
+from calibration.certify import Heard, Rule
 from calibration.errors import CalibrationError
 from calibration.labels import MISSING, A
 from calibration.plan import Advice

@@ -196,7 +196,12 @@ def _other(value: Any) -> Any:
         return int(value) if is_whole else float(value) if is_exact else str(value)
     if isinstance(value, bytes):
         return value.decode("utf-8")
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, (set, frozenset)) or type(value).__repr__ is object.__repr__:
+        # its text would be an address in memory, or have no order
+        raise TypeError(f"a value of type {type(value).__name__} is not JSON serializable")
+    return str(value)
 
 
 def _pieces(source: BinaryIO | Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from calibration.binomial import upper_bound
 
 def prepare(*, is_small: bool) -> Benchmark:
     """Draw 500 pairs for three judges."""
-    n, points = (120, 40) if is_small else (500, 5_000)
+    n, points = (200, 40) if is_small else (500, 5_000)
     sample = made_sample(n, np.random.default_rng(1))
 
     def direct() -> GridSearch:

@@ -188,7 +188,7 @@ def _labels(reply: Reply, reading: Reading) -> LabelProbabilities | JudgeFailure
     if text is None or (not text.strip() and reply.reasoning):
         return unparseable(_THINKING)
     said = _find_label(text, reading.matcher, is_cut=_is_cut(reply))
-    if not any(position.top for position in reply.positions):
+    if not any(position.top is not None for position in reply.positions):
         return unparseable(_no_label(text)) if said is None else _vote(said.label, reading)
     if said is None:
         return _only_token(text, reply.positions, reading)

@@ -19,6 +19,7 @@ HALF = ["--judges", "cheap,dear", "--part", "calibration:0.5:0"]
 def folder(folder: Path) -> Path:
     """An empty working folder: no server, no configuration, a database of its own."""
     (folder / "rivers.jsonl").write_bytes(ndjson(labelled_rows(300)))
+    (folder / "few.jsonl").write_bytes(ndjson(labelled_rows(2)))
     return folder
 
 
@@ -111,7 +112,7 @@ def test_exit_status_4_where_lines_were_rejected(folder: Path) -> None:
         (["judge", "nothing.jsonl"], 2),
         (["no-such-verb"], 2),
         (["report", "nothing"], 1),
-        (["judge", "rivers.jsonl", "--server", "http://127.0.0.1:9"], 1),
+        (["judge", "few.jsonl", "--server", "http://127.0.0.1:9"], 1),
     ],
 )
 def test_what_is_wrong_is_said_and_has_a_status(arguments: list[str], status: int) -> None:

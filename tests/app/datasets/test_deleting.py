@@ -112,7 +112,7 @@ async def test_a_shard_whose_dataset_vanished_ends_quietly(
         assert await Worker(running, "one").work()
         assert not await Worker(running, "one").work()
     assert [r.getMessage() for r in caplog.records if r.name == "app.batches.worker.loop"] == [
-        "shard 0 of batch 1 was deleted meanwhile"
+        "shard 0 of batch 1 was deleted in the meantime"
     ]
     assert not [r for r in caplog.records if r.exc_info]
 

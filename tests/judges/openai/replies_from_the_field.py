@@ -541,7 +541,7 @@ CASES: dict[str, Case] = {
     "a word before the label, cut off after it": Case(
         said("Answer: {}, as it", finish_reason="length"), VOTE
     ),
-    "lists that are all empty": Case(lambda a: answer(a, None, [position(a.best, [])]), VOTE),
+    "lists that are all empty": Case(lambda a: answer(a, None, [position(a.best, [])]), UNREADABLE),
     "one-hot at a temperature near 0": Case(one_hot(-140.0), VOTE),
     "a sampled number with two digits": Case(
         lambda a: answer(
