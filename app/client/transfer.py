@@ -198,7 +198,7 @@ def _other(value: Any) -> Any:
         return value.decode("utf-8")
     if hasattr(value, "isoformat"):
         return value.isoformat()
-    if isinstance(value, (set, frozenset)) or type(value).__repr__ is object.__repr__:
+    if isinstance(value, (set, frozenset)) or repr(value) == object.__repr__(value):
         # its text would be an address in memory, or have no order
         raise TypeError(f"a value of type {type(value).__name__} is not JSON serializable")
     return str(value)
