@@ -129,8 +129,8 @@ async def test_a_certificate_that_promises_nothing_or_much_has_a_page(
     dots = {one.attributes.get("data-dot") for one in page.all("circle")} - {None}
     if "menu" not in options:
         assert not sliders
-        assert body["refusal"]["tried"] in page.text_of("dd")
-        assert body["refusal"]["would_help"] in page.text_of("dd")
+        assert body["refusal"]["tried"] in page.text_of("p")
+        assert body["refusal"]["would_help"] in page.text_of("p")
     else:
         assert sliders[0].attributes["max"] == str(len(panels) - 1)
         assert dots == {one.attributes["data-node"] for one in panels}
