@@ -60,7 +60,7 @@ class CertifyRequest(TypedDict, total=False):
     traffic: str
     traffic_features: Sequence[str]
     max_ratio: float
-    expires_in: str
+    expires_in: str | int
     supersedes: str
     seed: int
 
