@@ -64,7 +64,7 @@ async def certificate_page(
         chosen=chosen,
         composition=composition,
         bar=charts.shares(composition, "Who answers") if composition else None,
-        draws_curve=bool(figures) and figures["pairs"] <= _DRAWN_AT_ONCE,
+        draws_curve=figures is not None and figures["pairs"] <= _DRAWN_AT_ONCE,
         monitors=await monitors.watching(running, calibration_id),
     )
 
