@@ -28,7 +28,7 @@ from app.calibrations.wording import claim_of_later_use
 from app.core.db import rfc3339
 from app.core.errors import TribunalError
 from app.core.models import JUDGE_SETTINGS, CalibrationRow
-from app.core.names import shown
+from app.core.names import is_name, shown
 from app.labels.sets import Uses
 from calibration.errors import CalibrationError
 from judges.base import JudgeSpec
@@ -40,6 +40,7 @@ _RECORDED: Final = ("recorded", "jury")
 _NOT_TESTED: Final = ("label_set_hash", "label_set_uses", "label_set_plans", "changes")
 _WORDS: Final = ("claim", "text")
 _MOST_FAULTS: Final = 50
+_LONGEST_NAME: Final = 64
 _DECIDES: Final = re.compile(r"\.(uncertified_)?thresholds\.")
 _LEARNED: Final = re.compile(r"\.weights\.")
 _TWELVE_DIGITS: Final = 1e-12
@@ -170,10 +171,38 @@ def _faults_of_shape(document: Mapping[str, Any]) -> list[Fault]:
             for one in error.errors(include_url=False, include_input=False)[:_MOST_FAULTS]
         ]
     return [
-        Fault(f"judges.{number}.fingerprint", "does not follow from the judge's configuration")
-        for number, judge in enumerate(document["judges"])
-        if not _has_its_fingerprint(judge)
+        *_faults_of_names(document),
+        *(
+            Fault(f"judges.{number}.fingerprint", "does not follow from the judge's configuration")
+            for number, judge in enumerate(document["judges"])
+            if not _has_its_fingerprint(judge)
+        ),
     ]
+
+
+def _faults_of_names(document: Mapping[str, Any]) -> list[Fault]:
+    """Return what no service writes, and none could store: a signature shows only who wrote it."""
+    name, of_labels = document["id"], document["certificate"].get("label_set_hash")
+    prompts = [one for one in document["evidence"]["pairs"]["prompt"] if one is not None]
+    found = []
+    if not name or len(name) > _LONGEST_NAME or not is_name(name):
+        found.append(Fault("id", "is not the id of a certificate"))
+    if not _is_moment(document["created_at"]):
+        found.append(Fault("created_at", "is not a moment with its time zone, as in RFC 3339"))
+    if of_labels is not None and not (
+        isinstance(of_labels, str) and len(of_labels) <= _LONGEST_NAME
+    ):
+        found.append(Fault("certificate.label_set_hash", "is not a hash"))
+    if any(len(one) > _LONGEST_NAME for one in prompts):
+        found.append(Fault("evidence.pairs.prompt", "must hold hashes or null"))
+    return found
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _has_its_fingerprint(judge: Mapping[str, Any]) -> bool:

@@ -158,11 +158,15 @@ def _fair_draw(
 
 
 def _drawn_as(vote: Vote, origin: Mapping[str, Any]) -> Vote:
-    """Return a vote with the probability of the label that it took the place of."""
-    if PROBABILITY not in origin or PROBABILITY in vote.details:
+    """Return a vote with the queue and the probability of the label that it took the place of."""
+    own, drawn = (
+        {name: said[name] for name in (PROBABILITY, "queue") if name in said}
+        for said in (vote.details, origin)
+    )
+    if PROBABILITY not in {*own, *drawn} or own == drawn:
         return vote
-    drawn = {name: origin[name] for name in (PROBABILITY, "queue") if name in origin}
-    return replace(vote, details={**vote.details, **drawn})
+    kept = {name: value for name, value in vote.details.items() if name not in own}
+    return replace(vote, details={**kept, **drawn})
 
 
 def _refuse_mixed_draws(votes: Iterable[Sequence[Vote]], named: Collection[str]) -> None:

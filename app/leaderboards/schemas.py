@@ -43,6 +43,12 @@ class EloIn(BaseModel):
     scale: Positive = 400.0
 
 
+def _checked_source(source: str) -> str:
+    if source in ("human", "cascade", POWERED) or source.removeprefix(_JUDGE) not in ("", source):
+        return source
+    raise ValueError("write human, cascade, prediction_powered or judge:<name>")
+
+
 class LeaderboardIn(BaseModel):
     """Which comparisons to rank models by, and how."""
 
@@ -95,12 +101,7 @@ class LeaderboardIn(BaseModel):
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str) -> str:
-        if source in ("human", "cascade", POWERED) or source.removeprefix(_JUDGE) not in (
-            "",
-            source,
-        ):
-            return source
-        raise ValueError("write human, cascade, prediction_powered or judge:<name>")
+        return _checked_source(source)
 
     @property
     def own_judge(self) -> str | None:
@@ -155,6 +156,11 @@ class WhatIfQuery(BaseModel):
         None, description="the same pairs by another source: human, or judge:<name>"
     )
     matrix: bool = Field(False, description="also who won how often against whom")
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str | None) -> str | None:
+        return source if source is None else _checked_source(source)
 
     def changes(self) -> ReweightIn | None:
         """Return what is asked for instead, None where nothing is.

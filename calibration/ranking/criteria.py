@@ -194,8 +194,9 @@ def win_matrix(
     order = np.argsort(pair, kind="stable")
     kept = order[np.searchsorted(pair[order], 0) :]
     met, starts = np.unique(pair[kept], return_index=True)
+    parted = np.split(kept, starts[1:]) if len(met) else []
     found = []
-    for code, rows in zip(met.tolist(), np.split(kept, starts[1:]), strict=True):
+    for code, rows in zip(met.tolist(), parted, strict=True):
         first, second = divmod(code, len(models))
         rate = jackknife_ratio(weight[rows] * score[rows], weight[rows], groups.take(rows))
         wins, ties = int((score[rows] > 0.5).sum()), int((score[rows] == 0.5).sum())

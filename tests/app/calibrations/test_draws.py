@@ -77,3 +77,15 @@ def test_a_correction_keeps_the_probability_of_the_draw() -> None:
     assert {seq: said[0].details for seq, said in kept.items()} == {1: ranked, 3: {}}
     again = fairly_drawn({2: [Vote("ann", "b", ranked)]}, {(2, "ann"): [audited]})
     assert again[2][0].details == ranked
+
+
+def test_a_later_draw_does_not_change_how_probable_the_first_was() -> None:
+    """A person labels a pair, and again where a later queue draws some pairs rather than others."""
+    evenly, ranked = {"queue": "q"}, {"queue": "r", "label_probability": 0.2}
+    rarely = {"queue": "s", "label_probability": 0.5}
+    again = Vote("ann", "b", {**ranked, "seconds": 2.0})
+    for before, drawn in ({}, {}), (evenly, evenly), (rarely, rarely):
+        kept = fairly_drawn({1: [again]}, {(1, "ann"): [before]})
+        assert kept[1][0].details == {"seconds": 2.0, **drawn}
+    of_the_later = fairly_drawn({1: [again]}, {(1, "ann"): [evenly]}, {"r"})
+    assert of_the_later[1][0].details == again.details

@@ -172,6 +172,28 @@ async def test_who_signs_again_does_not_make_it_follow_from_its_evidence(made: D
     assert set(faults(forged, "0" * 64)) == {"signature.public_key"}
 
 
+async def test_what_no_service_writes_is_refused_though_it_is_signed(
+    client: httpx.AsyncClient, made: Document
+) -> None:
+    prompts = {**made["evidence"]["pairs"], "prompt": ["x" * 65] * 150}
+    for place, value in (
+        ("created_at", {"created_at": "yesterday"}),
+        ("created_at", {"created_at": "2026-01-01T00:00:00"}),
+        ("id", {"id": "x" * 65}),
+        ("id", {"id": ""}),
+        (
+            "certificate.label_set_hash",
+            {"certificate": {**made["certificate"], "label_set_hash": [1]}},
+        ),
+        ("evidence.pairs.prompt", {"evidence": {**made["evidence"], "pairs": prompts}}),
+    ):
+        document = {name: one for name, one in made.items() if name != "signature"} | value
+        signed = _STRANGER.sign(document, datetime(2026, 1, 1, tzinfo=UTC))
+        answer = await client.post("/v1/calibrations/import", json=signed)
+        assert answer.status_code == 422, (place, answer.text)
+        assert [one["loc"] for one in answer.json()["errors"]] == [["body", *place.split(".")]]
+
+
 @pytest.fixture
 async def elsewhere(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A service with a database of its own."""

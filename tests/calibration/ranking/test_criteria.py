@@ -13,6 +13,7 @@ from calibration.ranking import (
     RankingOptions,
     rank_by_criteria,
     rank_models,
+    win_matrix,
 )
 
 
@@ -78,3 +79,10 @@ def test_ties_can_be_left_out_of_every_criterion() -> None:
     found = rank_by_criteria([tied, replace(tied, name="b")], RankingOptions(ties="exclude"))
     assert found.criteria[0].n_comparisons == 150
     assert all(row.ties == 0 for row in found.combined.rows)
+
+
+def test_models_that_never_met_have_no_meetings() -> None:
+    played = Comparisons.between(["x", "z"], ["y", "x"], [1, 0])
+    one = Criterion("a", 1.0, played, ClusterBootstrap.over(["q1", "q2"], 0))
+    assert win_matrix([one], ["y", "z"]) == ()
+    assert [(met.first, met.second) for met in win_matrix([one], ["x", "y"])] == [("x", "y")]
