@@ -8,6 +8,7 @@ each step gave. In a terminal the service then stays up until Ctrl-C.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -25,6 +26,8 @@ STATE = Path(".demo").resolve()
 TRIBUNAL = [sys.executable, "-m", "tribunal.app"]
 DATASET = "example"
 HALF = "0.5:0"
+# a response is briefer if it has at least this share of words less
+BRIEFER = 0.1
 START_SECONDS = 60.0
 
 
@@ -73,13 +76,22 @@ def run_main_job(url: str) -> dict[str, Any]:
     tribunal(url, "batch", DATASET, *held, "--results", str(STATE / "verdicts.ndjson"))
     show_verdicts(STATE / "verdicts.ndjson")
 
-    say("rank the models: by people, then by the cascade's verdicts on the other half")
-    tribunal(url, "leaderboard", DATASET)
+    say("rank the models by the cascade's verdicts on the other half, then by people")
     tribunal(url, "leaderboard", DATASET, "--source", "cascade", *held)
+    tribunal(url, "leaderboard", DATASET)
+
+    say("label by a second criterion, which response is briefer, and rank by both")
+    write_brevity(STATE / "brevity.csv")
+    tribunal(url, "label", DATASET, str(STATE / "brevity.csv"))
+    both = ("--criterion", "overall=1", "--criterion", "brevity=1")
+    tribunal(url, "leaderboard", DATASET, *both)
 
     say("how well do people, judges and cascade agree on the other half?")
     judges = ("--judges", "student,simulated-small,simulated-large")
     tribunal(url, "report", DATASET, *held, *judges)
+
+    say("20 pairs wait for people, that is for you")
+    tribunal(url, "queue", "create", DATASET, "--labels", "20", "--part", f"test:{HALF}")
     return newest(url, "reports")
 
 
@@ -87,6 +99,8 @@ def where_to_look(url: str, report: dict[str, Any]) -> None:
     """Say what can be opened next."""
     say("where to look next")
     print(f"  all of it as pages  {url}/")
+    print(f"  pairs to label      {url}/label/{DATASET}")
+    print(f"  rank by weights     {url}/leaderboards/{newest(url, 'leaderboards')['id']}")
     print(f"  the report          {url}/reports/{report['id']}")
     print(f"  API with examples   {url}/docs")
     print(f"  all certificates    {url}/v1/calibrations")
@@ -94,6 +108,18 @@ def where_to_look(url: str, report: dict[str, Any]) -> None:
     print(f"  the same data later: DATABASE_URL=sqlite:///{_near(STATE / 'tribunal.db')} \\")
     command = _near(Path(sys.executable).with_name("tribunal"))
     print(f"    TRIBUNAL_CONFIG={_near(FOLDER / 'tribunal.toml')} {command} serve")
+
+
+def write_brevity(file: Path) -> None:
+    """Write labels of who is briefer: simulated, like all others, by counting words."""
+    with (FOLDER / "pairs.jsonl").open(encoding="utf-8") as lines, file.open("w") as labels:
+        writer = csv.writer(labels)
+        writer.writerow(["pair", "annotator", "label", "criterion"])
+        for row in map(json.loads, lines):
+            a, b = (len(row[f"response_{side}"].split()) for side in "ab")
+            is_close = abs(a - b) <= BRIEFER * max(a, b)
+            label = "tie" if is_close else "a" if a < b else "b"
+            writer.writerow([row["id"], "sim-brief", label, "brevity"])
 
 
 def show_verdicts(file: Path) -> None:

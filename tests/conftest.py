@@ -13,9 +13,10 @@ import itertools
 import shutil
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import httpx
@@ -249,3 +250,18 @@ def server(_model_server: ModelServer) -> Iterator[ModelServer]:
     _model_server.reset()
     yield _model_server
     _model_server.reset()
+
+
+def growth(work: Callable[[int], object], size: int) -> float:
+    """Return how many times as much CPU time work takes at four times the size.
+
+    It is 4 where the time is linear and 16 where it is quadratic. The least of three is taken:
+    whatever else runs only adds.
+    """
+
+    def seconds(n: int) -> float:
+        started = process_time()
+        work(n)
+        return process_time() - started
+
+    return min(seconds(4 * size) for _ in range(3)) / min(seconds(size) for _ in range(3))

@@ -45,7 +45,7 @@ from app.imports.importing import Imported, Preview, Wanted, import_dataset, pre
 from app.imports.tables import PARQUET
 from app.imports.upload import received
 from app.judgments import browsing
-from app.judgments.browsing import SearchIn
+from app.judgments.browsing import SearchIn, WantedIn
 from app.judgments.reasons import all_of
 
 # stands for a slash inside a part; decoding gives no lone surrogate, so no name holds one
@@ -300,9 +300,14 @@ PairId = Annotated[str, Path(description="id of a pair; a slash in it is written
 
 @router.get("/{ref}/pairs/{pair}", response_model=PairDetailBody)
 @needs(Scope.READ)
-async def read_pair(ref: Ref, pair: PairId, running: Running) -> Response:
-    """Return all that is known of one pair: texts, labels with their history, scores, verdicts."""
-    return TextsResponse(await browsing.pair_detail(running, ref, pair))
+async def read_pair(
+    ref: Ref, pair: PairId, running: Running, asked: Annotated[WantedIn, Query()]
+) -> Response:
+    """Return all that is known of one pair: texts, labels with their history, scores, verdicts.
+
+    With the parameters of a search, its previous and next pair are those that the search finds.
+    """
+    return TextsResponse(await browsing.pair_detail(running, ref, pair, asked))
 
 
 @router.get("/{ref}/pairs/{pair}/similar", response_model=SimilarBody)

@@ -24,6 +24,7 @@ from app.core.auth import Scope
 from app.core.errors import NotFound
 from app.core.http.access import needs
 from app.core.http.idempotency import IdempotentRoute
+from app.core.http.json_bodies import as_sent
 from app.core.http.openapi import LOCATION, AnswerRoute, refused
 from app.core.http.parameters import AsKept, NewestFirst, Running
 from app.core.http.problems import TextsResponse
@@ -69,7 +70,7 @@ async def create_judgments(
 ) -> dict[str, Any] | JSONResponse:
     """Judge up to 256 pairs; stored scores are used again, so a repeat calls no judge."""
     if "respond-async" in prefer:
-        batch = await batch_of(running, request, (await http.json())["pairs"])
+        batch = await batch_of(running, request, as_sent(http)["pairs"])
         headers = {
             "Location": f"/v1/batches/{batch['id']}",
             "Preference-Applied": "respond-async",

@@ -92,8 +92,11 @@ class PairDetailBody(TypedDict):
     id: str
     dataset: str
     position: int
-    previous: Annotated[str | None, Doc("id of the pair before it in the dataset")]
-    next: str | None
+    previous: Annotated[
+        str | None,
+        Doc("id of the pair before it in the dataset, or in the search that is asked for"),
+    ]
+    next: Annotated[str | None, Doc("id of the pair behind it")]
     pair: PairBody
     votes: VotesBody
     people: Label | None

@@ -78,7 +78,18 @@ def _duration(text: str) -> str:
     return text
 
 
-Duration = Annotated[str, Field(max_length=64), AfterValidator(_duration)]
+def _seconds(given: Any) -> Any:
+    is_number = isinstance(given, int) and not isinstance(given, bool)
+    return f"{given}s" if is_number else given
+
+
+# a number is seconds, as everywhere; it is stored as a text that says so
+Duration = Annotated[
+    str,
+    Field(max_length=64),
+    AfterValidator(_duration),
+    BeforeValidator(_seconds, json_schema_input_type=str | int),
+]
 
 
 class JudgeOrder(BaseModel):
@@ -175,7 +186,8 @@ class CalibrationIn(BaseModel):
     )
     expires_in: Duration | None = Field(
         None,
-        description="after how long it promises nothing any more: 12h, 90d, 8w, or as ISO 8601",
+        description="after how long it promises nothing any more: a number of seconds, 12h, 90d, 8w, "
+        "or as ISO 8601",
         examples=["90d"],
     )
     supersedes: Name | None = Field(None, description="id of the certificate that it renews")

@@ -60,7 +60,7 @@ class CertifyRequest(TypedDict, total=False):
     traffic: str
     traffic_features: Sequence[str]
     max_ratio: float
-    expires_in: str
+    expires_in: str | int
     supersedes: str
     seed: int
 
@@ -227,8 +227,8 @@ class FileQuery(ListQuery, total=False):
     purpose: Literal["batch"]
 
 
-class SearchQuery(TypedDict, total=False):
-    """Which pairs of a dataset are found; what is not given does not matter."""
+class WantedQuery(TypedDict, total=False):
+    """Which pairs of a dataset are meant, and in which order; what is not given does not matter."""
 
     judge: str
     status: Literal["accepted", "abstained", "failed", "unjudged"]
@@ -239,6 +239,11 @@ class SearchQuery(TypedDict, total=False):
     text: str
     sort: Literal["position", "surest", "least_sure"]
     after: str
+
+
+class SearchQuery(WantedQuery, total=False):
+    """Which pairs of a dataset are found, and how many."""
+
     limit: int
 
 

@@ -95,11 +95,11 @@ def rfc3339(moment: datetime) -> str:
 
 
 _DURATION: Final = re.compile(
-    r"(?P<n>\d{1,9})(?P<unit>[mhdw])|p(?P<w>\d{1,9})w"
-    r"|p(?=.)((?P<d>\d{1,9})d)?(t(?=.)((?P<h>\d{1,9})h)?((?P<m>\d{1,9})m)?)?",
+    r"(?P<n>\d{1,9})(?P<unit>[smhdw])|p(?P<w>\d{1,9})w"
+    r"|p(?=.)((?P<d>\d{1,9})d)?(t(?=.)((?P<h>\d{1,9})h)?((?P<m>\d{1,9})m)?((?P<s>\d{1,9})s)?)?",
     re.ASCII,
 )
-_MINUTES: Final = {"m": 1, "h": 60, "d": 24 * 60, "w": 7 * 24 * 60}
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
 _LONGEST: Final = timedelta(days=36_500)
 
 
@@ -118,12 +118,12 @@ def read_duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text.strip().lower())
     said = {} if match is None else match.groupdict()
     parts = {said["unit"]: said["n"]} if said.get("n") else said
-    minutes = sum(int(parts.get(unit) or 0) * each for unit, each in _MINUTES.items())
-    if not minutes:
+    seconds = sum(int(parts.get(unit) or 0) * each for unit, each in _SECONDS.items())
+    if not seconds:
         raise ValueError(f"{text!r} is no length of time; write 30m, 12h, 90d or 8w")
-    if minutes > _LONGEST / timedelta(minutes=1):
+    if seconds > _LONGEST.total_seconds():
         raise ValueError(f"{text!r} is too long; leave it out for no end")
-    return timedelta(minutes=minutes)
+    return timedelta(seconds=seconds)
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -46,8 +46,8 @@ _VERDICTS: Final = 20
 _LABELS: Final = 200
 
 
-class SearchIn(BaseModel):
-    """Which pairs to find; what is not given does not matter."""
+class WantedIn(BaseModel):
+    """Which pairs of a dataset are meant, and in which order; what is not given does not matter."""
 
     model_config = ConfigDict(extra="forbid")
     judge: Name | None = Field(
@@ -71,13 +71,18 @@ class SearchIn(BaseModel):
         "position", description="as in the dataset, or by confidence"
     )
     after: str | None = Field(None, max_length=512, description="id of the last pair looked at")
-    limit: int = Field(50, ge=1, le=200, description="most pairs to return")
 
     @property
     def is_filtered(self) -> bool:
         """Whether some pairs may not be wanted."""
         given = (self.status, self.people, self.slice, self.least, self.most, self.text)
         return any(one is not None for one in given)
+
+
+class SearchIn(WantedIn):
+    """Which pairs to find, and how many."""
+
+    limit: int = Field(50, ge=1, le=200, description="most pairs to return")
 
 
 @dataclass(slots=True)
@@ -129,7 +134,7 @@ async def search(running: Runtime, ref: str, asked: SearchIn) -> Body:
     }
 
 
-def _slice_of(asked: SearchIn) -> tuple[str, str] | None:
+def _slice_of(asked: WantedIn) -> tuple[str, str] | None:
     if asked.slice is None:
         return None
     name, sign, value = asked.slice.partition("=")
@@ -189,6 +194,29 @@ class _Look:
             if not self.has_more or (not is_sorted and len(found) == self.asked.limit):
                 break
         return _sorted(found, self.asked.sort) if is_sorted else found
+
+    async def before(self, position: int) -> str | None:
+        """Return the id of the nearest wanted pair before a position."""
+        for end in range(position, max(position - _LOOK, 0), -_WINDOW):
+            if (nearest := await self._last_of(max(end - _WINDOW, 0), end)) is not None:
+                return nearest
+        return None
+
+    async def _last_of(self, start: int, end: int) -> str | None:
+        """Return the id of the last wanted pair at a position from `start` on and before `end`."""
+        found: str | None = None
+        after, has_more, with_texts = start - 1, True, self.asked.text is not None
+        while has_more and after < end - 1:
+            window, has_more = await datasets.windows(
+                self.session, self.dataset, after, end - 1 - after, with_texts=with_texts
+            )
+            inside = [one for one in window if one[0].position < end]
+            for seen in await self._seen(inside):
+                found = seen.key.id if self._is_wanted(seen) else found
+            # what stands there may have gaps, and long texts come in several parts
+            has_more = has_more and len(inside) == len(window) > 0
+            after = window[-1][0].position if window else end
+        return found
 
     async def _start(self) -> int:
         if self.asked.after is None:
@@ -342,17 +370,27 @@ def _row(seen: _Seen, excerpt: str, promises: Mapping[int, str]) -> Body:
     }
 
 
-async def pair_detail(running: Runtime, ref: str, pair_id: str) -> Body:
+async def pair_detail(
+    running: Runtime, ref: str, pair_id: str, asked: WantedIn | None = None
+) -> Body:
     """Return all that is known of one pair.
 
+    Args:
+        running: What the service runs with.
+        ref: Id or name of the dataset.
+        pair_id: The pair.
+        asked: Among which pairs the previous and the next one are; all of the dataset by default.
+
     Raises:
-        NotFound: there is no such dataset or pair.
+        NotFound: there is no such dataset, pair or judge.
+        Unprocessable: the slice is not written as a field and its value.
     """
+    asked = asked or WantedIn()
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, ref, ("path", "ref"))
         stored = await datasets.stored_pair(session, dataset, pair_id)
         seq = stored.key.seq
-        before, behind = await datasets.neighbours(session, dataset, stored.key.position)
+        before, behind = await _beside(running, session, dataset, stored.key, asked)
         labels = await datasets.label_history(session, seq, _LABELS)
         scores = [_score(one, recorded=True) for _, one in sorted(stored.recorded.items())]
         for judge in running.registry.judges.values():
@@ -387,6 +425,33 @@ async def pair_detail(running: Runtime, ref: str, pair_id: str) -> Body:
             for one in verdicts
         ],
     }
+
+
+async def _beside(
+    running: Runtime, session: AsyncSession, dataset: Dataset, key: PairKey, asked: WantedIn
+) -> tuple[str | None, str | None]:
+    """Return the ids of the pairs before and behind one, among those that are wanted.
+
+    A search looks as far as it does for a list; what lies beyond is not found.
+    """
+    if asked.sort == "position" and not asked.is_filtered:
+        return await datasets.neighbours(session, dataset, key.position)
+    is_sorted = asked.sort != "position"
+    # what follows one pair is what a search finds first behind it
+    start = {} if is_sorted else {"after": key.id, "limit": 1}
+    search = SearchIn.model_validate({**asked.model_dump(exclude={"limit"}), **start})
+    judge = _judge(running, dataset, asked.judge)
+    look = _Look(session, dataset, search, judge, _slice_of(asked))
+    found = [one.key.id for one in await look.all()]
+    if not is_sorted:
+        return await look.before(key.position), found[0] if found else None
+    if key.id not in found:
+        return None, found[0] if found else None
+    place = found.index(key.id)
+    return (
+        found[place - 1] if place else None,
+        found[place + 1] if place + 1 < len(found) else None,
+    )
 
 
 def _explained(verdict: Verdict) -> tuple[str, str | None]:

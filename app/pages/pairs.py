@@ -22,7 +22,7 @@ from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets import similar
 from app.judgments import browsing
-from app.judgments.browsing import SearchIn
+from app.judgments.browsing import SearchIn, WantedIn
 from app.judgments.in_words import said_together
 from app.pages import charts
 from app.pages.frame import PageRoute, page, part, with_query
@@ -82,7 +82,15 @@ async def pairs_page(ref: Ref, request: Request, running: Running) -> Response:
         judges=judges,
         address=address,
         next=with_query(address, given, after=found["last_id"]) if found["has_more"] else None,
+        wanted=_wanted(given, asked),
     )
+
+
+def _wanted(given: Mapping[str, str], asked: WantedIn) -> dict[str, str]:
+    """Return what a pair's address holds of a search, so that its neighbours are found by it."""
+    # only an order by confidence depends on where the search began
+    dropped = {"limit"} if asked.sort != "position" else {"limit", "after"}
+    return {name: value for name, value in given.items() if name not in dropped}
 
 
 @router.get("/pairs/{ref}/{pair}")
@@ -94,8 +102,14 @@ async def pair_page(
     running: Running,
     marked: Annotated[bool, Query()] = False,
 ) -> Response:
-    """Show all that is known of one pair; `marked` marks where the responses differ."""
-    found = await browsing.pair_detail(running, ref, pair)
+    """Show all that is known of one pair.
+
+    `marked` marks where the responses differ; all else in the address is the search by which its
+    neighbours are found.
+    """
+    query = request.query_params.items()
+    given = {name: value for name, value in query if value != "" and name != "marked"}
+    found = await browsing.pair_detail(running, ref, pair, WantedIn.model_validate(given))
     row = found["pair"]
     metadata = row["metadata"]
     for verdict in found["verdicts"][:1]:
@@ -107,8 +121,9 @@ async def pair_page(
     return await page(
         request,
         "pair",
-        api=f"/v1/datasets/{part(found['dataset'])}/pairs/{part(pair)}",
+        api=with_query(f"/v1/datasets/{part(found['dataset'])}/pairs/{part(pair)}", given),
         found=found,
+        given=given,
         row=row,
         conversation=conversation(row),
         sides=[_differences(*sides), _differences(*reversed(sides), is_second=True)]

@@ -147,6 +147,24 @@ async def test_golden_tables_of_evalica(client: httpx.AsyncClient, name: str) ->
         assert found == pytest.approx(expected, abs=tolerance), method
 
 
+async def test_the_strengths_by_the_votes_of_mt_bench(
+    client: httpx.AsyncClient, mtbench: str
+) -> None:
+    made = await rank(client, mtbench)
+    strengths = {
+        "gpt-4": 0.340784,
+        "claude-v1": 0.233447,
+        "gpt-3.5-turbo": 0.223567,
+        "vicuna-13b-v1.2": 0.115959,
+        "alpaca-13b": 0.057309,
+        "llama-13b": 0.028934,
+    }
+    found = {row["model"]: row["strength"] for row in made["rows"]}
+    assert found == pytest.approx(strengths, abs=5e-6)
+    assert list(found) == list(strengths)
+    assert (made["pairs"], made["comparisons"]) == (1814, 3355)
+
+
 async def test_task_slices_of_mt_bench(client: httpx.AsyncClient, mtbench: str) -> None:
     made = await rank(client, mtbench, group_by="category", ties="davidson")
     assert len(made["groups"]) == 8

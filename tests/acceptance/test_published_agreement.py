@@ -75,6 +75,53 @@ async def test_peer_reviewers_to_the_last_digit(client: httpx.AsyncClient) -> No
         assert accuracy == pytest.approx(numbers["accuracy"], abs=1e-15), name
 
 
+async def test_peer_reviewers_as_the_reference_has_them(client: httpx.AsyncClient) -> None:
+    expected = reference("prd_vicuna80")
+    made = await report(client, "prd_vicuna80")
+    assert made["human"]["krippendorff_alpha"]["value"] == near(expected["human_480_alpha_nominal"])
+    for name, judge in judges(made).items():
+        accuracy = judge["accuracy_mean_of_orders"]
+        assert accuracy["value"] == near(expected[f"{name}_vs_human_accuracy"]), name
+        assert accuracy["n"] == 1600
+        fleiss = judge["fleiss_kappa_with_human"]["value"]
+        assert fleiss == near(expected[f"{name}_vs_human_fleiss"]), name
+        decided = judge["agreement_consistent"]["value"]
+        assert decided == near(expected[f"{name}_decided_accuracy"]), name
+        consistency = judge["position_consistency"]["value"]
+        assert consistency == pytest.approx(1 - expected[f"{name}_order_inconsistent"]["value"])
+
+
+async def test_people_and_gpt4_on_mt_bench(client: httpx.AsyncClient) -> None:
+    expected = reference("mtbench_human")
+    made = await report(client, "mtbench_human", group_by="metadata.turn")
+    human = made["human"]
+    assert human["krippendorff_alpha"]["value"] == pytest.approx(0.4855, abs=1e-4)
+    assert human["krippendorff_alpha"]["value"] == near(expected["human_alpha_nominal"])
+    assert human["fleiss_kappa"]["value"] == near(expected["human_fleiss_generalised"])
+    assert human["percent_agreement"]["value"] == near(expected["human_agreement_3way"])
+    assert (human["annotators"], human["labels"]) == (65, 3355)
+    gpt4 = judges(made)["gpt-4-pair"]
+    assert gpt4["agreement"]["value"] == near(expected["gpt4_decided_accuracy"])
+    assert gpt4["agreement"]["n"] == 1078
+    assert gpt4["agreement_three_way"]["value"] == near(expected["gpt4_with_ties_agreement"])
+    assert gpt4["cohens_kappa"]["value"] == near(expected["gpt4_ties_excluded_cohen_kappa"])
+    kappa = gpt4["cohens_kappa_three_way"]
+    assert kappa["value"] == near(expected["gpt4_with_ties_cohen_kappa"])
+    # by question, as the groups are: .460 to .547, wider than the .473 to .536 by pair
+    assert kappa["low"] == pytest.approx(0.460, abs=0.01)
+    assert kappa["high"] == pytest.approx(0.547, abs=0.01)
+    inconsistent = expected["gpt4_inconsistent_1814"]["value"]
+    assert gpt4["position_consistency"]["value"] == pytest.approx(1 - inconsistent)
+    for part in made["groups"]:
+        turn = judges(part)["gpt-4-pair"]
+        of_turn = expected[f"gpt4_turn{part['group']}_cohen_kappa"]
+        assert turn["cohens_kappa_three_way"]["value"] == near(of_turn)
+    for model in ("GPT-4", "ChatGPT", "LLaMA2", "PaLM2"):
+        number = expected[f"llmbar_{model}_vanilla_norules_decided_accuracy"]
+        found = judges(made)[f"llmbar:{model}/Vanilla_NoRules"]["agreement_consistent"]
+        assert (found["value"], found["n"]) == (near(number), number["n"])
+
+
 async def test_every_published_accuracy_of_instruction_following(
     client: httpx.AsyncClient,
 ) -> None:
@@ -134,6 +181,22 @@ async def test_pandalms_classifier_scores_follow_from_the_confusion(
     assert tuple(macro_scores(table)) == pytest.approx(scores, abs=1e-6)
     accuracy = reference("pandalm")[f"{name}_accuracy_unparsed_as_tie"]
     assert np.trace(table) / table.sum() == near(accuracy)
+
+
+async def test_pandalms_three_annotators(client: httpx.AsyncClient) -> None:
+    expected = reference("pandalm")
+    made = await report(client, "pandalm")
+    kappas = {
+        "_".join(couple["annotators"]): couple["cohens_kappa"]["value"]
+        for couple in made["human"]["annotator_pairs"]
+    }
+    assert set(kappas) == {"1_2", "1_3", "2_3"}
+    for couple, kappa in kappas.items():
+        assert kappa == near(expected[f"cohen_kappa_{couple}"])
+    gpt35 = judges(made)["gpt-3.5-turbo"]
+    assert gpt35["agreement"]["value"] == near(expected["gpt-3.5-turbo_decided_accuracy"])
+    assert gpt35["failures"] == 25
+    assert gpt35["coverage"] == pytest.approx(974 / 999)
 
 
 async def test_pandalms_annotators(client: httpx.AsyncClient) -> None:

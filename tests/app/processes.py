@@ -70,6 +70,8 @@ def _run(given: _Arguments) -> None:
     """Be the command line in a process that was just forked."""
     from app.cli import main
 
+    # a shell starts what runs in the background with Ctrl-C ignored, and a child inherits that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(given.environment)
     os.chdir(given.folder)

@@ -21,8 +21,8 @@ ROWS = {
 }
 
 
-# several processes for each side and number of workers, some fifteen seconds of work
-_LONG = {"workers"}
+# several processes for each side, each of them seconds of work
+_LONG = {"workers", "core-insert", "memory"}
 
 
 @pytest.mark.parametrize(

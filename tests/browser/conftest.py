@@ -164,6 +164,8 @@ LISTS = {
     "judges": "/judges",
     "queues": "/label",
     "monitors": "/monitors",
+    "finishes": "/finishes",
+    "shadows": "/shadows",
 }
 
 
@@ -191,6 +193,11 @@ def pages(site: Site) -> dict[str, str]:
     weighed = site.post("/v1/leaderboards", criteria)
     certificate = made["certificate"].split("/")[-1]
     monitor = site.post("/v1/monitors", {"calibration": certificate, "audit_rate": 1.0})
+    shadow = site.post(
+        "/v1/shadows", {"calibration": certificate, "judge": "student", "share": 1.0}
+    )
+    site.upload("unfinished", labelled_rows(120))
+    finish = site.post("/v1/finishes", {"dataset": "unfinished", "max_error": 0.2})
     return {
         **LISTS,
         **made,
@@ -206,6 +213,8 @@ def pages(site: Site) -> dict[str, str]:
         "weighed": f"/leaderboards/{weighed['id']}",
         "labeller": "/label/rivers",
         "monitor": f"/monitors/{monitor['id']}",
+        "shadow": f"/shadows/{shadow['id']}",
+        "finish": f"/finishes/{finish['id']}",
         "missing": "/reports/none",
     }
 
@@ -271,6 +280,15 @@ def page(context: BrowserContext, eyes: Eyes) -> Page:
     page = context.new_page()
     eyes.watch(page)
     return page
+
+
+def opened(page: Page, address: str) -> None:
+    """Go to a page, and wait for what it loads by itself: a curve, the pair to be labelled."""
+    page.goto(address)
+    page.wait_for_function(
+        "() => !document.querySelector('#curve[data-hx-trigger]')"
+        " && !document.querySelector('[data-queue] [data-pair][hidden] ~ [data-over][hidden]')"
+    )
 
 
 def violations(page: Page, *rules: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.browser.conftest import Eyes
+from tests.browser.conftest import Eyes, opened, violations
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -23,11 +23,14 @@ def test_pictures_of_every_page(
     eyes.expected = ("status of 404",)
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
+    faults = []
     for name, address in pages.items():
-        page.goto(address)
+        opened(page, address)
         for width in (375, 1440):
             page.set_viewport_size({"width": width, "height": 900})
             for scheme in SCHEMES:
                 page.emulate_media(color_scheme=scheme)
+                faults += [f"{name} at {width} px, {scheme}: {one}" for one in violations(page)]
                 page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
+    assert not faults
     assert len(list(folder.glob("*.png"))) >= 4 * len(pages)

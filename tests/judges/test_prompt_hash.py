@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 import unicodedata
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges.types import normalise_prompt, prompt_hash
+from tests.conftest import growth
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 
@@ -65,7 +65,5 @@ def test_the_guard_against_long_runs_leaves_ordinary_text_alone(text: str) -> No
     assert normalise_prompt(text) == " ".join(words)
 
 
-def test_a_million_combining_marks_take_linear_time() -> None:
-    started = time.perf_counter()
-    prompt_hash("a" + "\u0315\u0300" * 500_000)
-    assert time.perf_counter() - started < 20
+def test_many_combining_marks_take_linear_time() -> None:
+    assert growth(lambda n: prompt_hash("a" + "\u0315\u0300" * n), 20_000) < 8

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
 from app.bodies.common import PageBody
 from app.bodies.datasets import CheckedBody, DatasetBody, LabelBody, LabelsBody, PairBody
-from app.client.bodies_in import Label, ListQuery, SearchQuery
+from app.client.bodies_in import Label, ListQuery, SearchQuery, WantedQuery
 from app.client.calls import Call
 from app.client.requests.paths import at, given
 
@@ -39,10 +39,10 @@ def search(dataset: str, **query: Unpack[SearchQuery]) -> Call[SearchBody]:
     return Call("GET", at("datasets", dataset, "search"), given(**query), is_repeatable=True)
 
 
-def pair(dataset: str, pair_id: str) -> Call[PairDetailBody]:
-    """Return all that is known of one pair."""
+def pair(dataset: str, pair_id: str, **query: Unpack[WantedQuery]) -> Call[PairDetailBody]:
+    """Return all that is known of one pair; its neighbours are those of a search, if one is given."""
     path = at("datasets", dataset, "pairs", quote(pair_id, safe=""))
-    return Call("GET", path, is_repeatable=True)
+    return Call("GET", path, given(**query), is_repeatable=True)
 
 
 def similar_pairs(dataset: str, pair_id: str) -> Call[SimilarBody]:

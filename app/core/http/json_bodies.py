@@ -49,17 +49,23 @@ async def hold_to_limits(request: Request, limits: Limits, field: ModelField) ->
     is_large = len(body) >= LARGE_BODY
     try:
         if is_large:
-            found = await in_thread(_read_large, body, limits, field)
+            found, made = await in_thread(_read_large, body, limits, field)
         else:
-            found = _read(body, limits, json.loads)
+            made = found = _read(body, limits, json.loads)
     except (ValueError, RecursionError):
         return
     if isinstance(found, ShapeFault):
         raise Unprocessable(
             str(found), errors=[{"loc": ["body", *found.loc], "msg": found.message}]
         )
+    request.state.as_sent = found
     # where Starlette keeps what it has parsed
-    request._json = found
+    request._json = made
+
+
+def as_sent(request: Request) -> Any:
+    """Return the JSON of a request as it was sent, with the fields that no model names."""
+    return request.state.as_sent
 
 
 def _is_json(request: Request) -> bool:
@@ -73,19 +79,19 @@ def _read(body: bytes, limits: Limits, parse: Callable[[bytes], Any]) -> Any:
     return read if fault is None else fault
 
 
-def _read_large(body: bytes, limits: Limits, field: ModelField) -> Any:
-    """Return a body as the model that it is to be, or else as it is, or the fault of its shape."""
+def _read_large(body: bytes, limits: Limits, field: ModelField) -> tuple[Any, Any]:
+    """Return a body as it was sent, or the fault of its shape, and the model that it is to be."""
     try:
         read = _read(body, limits, lambda content: _parse_large(content, limits.body_values))
     except _TooManyValues:
-        return ShapeFault((), more_than(limits.body_values, "values", "body_values"))
+        read = ShapeFault((), more_than(limits.body_values, "values", "body_values"))
     if isinstance(read, ShapeFault):
-        return read
+        return read, read
     made, faults = field.validate(read, {}, loc=("body",))
     if faults:
         raise RequestValidationError(faults, body=read)
     # the framework validates once more, and takes a model for what it is
-    return made if isinstance(made, BaseModel) else read
+    return read, made if isinstance(made, BaseModel) else read
 
 
 class _TooManyValues(Exception):

@@ -42,7 +42,7 @@ async def test_after_its_end_nothing_is_begun_under_it(
 ) -> None:
     await upload(client, "rivers", labelled_rows(120))
     await upload(client, "new", [{**row, "human": []} for row in labelled_rows(150)[120:]])
-    made = await certify(client, "rivers", target_agreement=0.75, expires_in="2w")
+    made = await certify(client, "rivers", target_agreement=0.75, expires_in=14 * 86_400)
     assert made["expires_at"] == "2026-05-15T00:00:00.000000Z"
     verdict = (await judge(client, made["id"])).json()["verdicts"][0]
     assert (verdict["promise"], verdict["calibration"]) == ("certified", made["id"])
@@ -78,9 +78,11 @@ async def test_after_its_end_nothing_is_begun_under_it(
     assert (answer.status_code, "expired at" in answer.json()["detail"]) == (409, True)
 
 
-@pytest.mark.parametrize("wrong", ["soon", "0d", "P", "PT", "-3d", "999999999w", "1.5d"])
+@pytest.mark.parametrize(
+    "wrong", ["soon", "0d", "P", "PT", "-3d", "999999999w", "1.5d", 0, -5, 10**12, 1.5, True]
+)
 async def test_a_length_of_time_that_is_none_is_named(
-    client: httpx.AsyncClient, wrong: str
+    client: httpx.AsyncClient, wrong: object
 ) -> None:
     body = {"dataset": "rivers", "cascade": {"judges": ["cheap"]}, "expires_in": wrong}
     answer = await client.post("/v1/calibrations", json=body)

@@ -48,7 +48,7 @@ model = "judge"
 annotators = 1
 examples = 0
 attempts = 2
-timeout_s = 3
+timeout_s = 2
 concurrency = 16
 price_input = 1.0
 price_output = 1.0
@@ -226,9 +226,9 @@ async def test_a_running_batch_is_suspended_as_soon_as_the_dear_judge_is_down(
     client: httpx.AsyncClient, server: ModelServer
 ) -> None:
     calibration = await certify(client)
-    await upload(client, "pairs", rows("pair", ["-"] * 200, is_sure=False))
+    await upload(client, "pairs", rows("pair", ["-"] * 80, is_sure=False))
     server.faults[ALL] = "500"
-    server.pause_seconds = 0.1
+    server.pause_seconds = 0.05
     batch_id = await new_batch(client, "pairs", calibration)
     promises = set()
     for _ in range(1_200):

@@ -64,7 +64,7 @@ async def test_a_large_body_of_several_forms_is_validated_beside_the_event_loop(
         return validate(self, value, *args, **options)
 
     monkeypatch.setattr(ModelField, "validate", validated)
-    asked = {
+    asked: dict[str, dict[str, Any]] = {
         "batches": {"dataset": "d", "cascade": {"judges": ["j"] * 9_000}},
         "batches/estimate": {"input_file_id": "f", "metadata": {str(n): "v" for n in range(999)}},
         "batches/b/retry": {str(n): [0] * 30 for n in range(900)},

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
+from app.core.http.json_bodies import LARGE_BODY
 from app.formats.canonical import parse_row, to_pair
 from app.formats.registry import candidates
 from app.judgments.schemas import PostedPair
@@ -123,7 +124,9 @@ async def test_a_row_that_cannot_be_read_says_why(client: httpx.AsyncClient, nam
 @pytest.mark.parametrize("name", FORMATS)
 async def test_any_format_becomes_a_batch_on_request(client: httpx.AsyncClient, name: str) -> None:
     headers = {"Prefer": "respond-async"}
-    made = await client.post("/v1/judgments", json={"pairs": [FORMATS[name]]}, headers=headers)
+    # a large body is read in another way
+    sent = {"pairs": [{**FORMATS[name], "padding": "x" * LARGE_BODY}]}
+    made = await client.post("/v1/judgments", json=sent, headers=headers)
     assert made.status_code == 202, made.text
     assert (await wait_for(client, made.json()["id"]))["request_counts"]["completed"] == 1
     listed = await client.get(f"/v1/datasets/{made.json()['dataset']}/pairs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -60,8 +61,8 @@ async def test_pairs_are_found_by_what_was_said_of_them(client: httpx.AsyncClien
         assert answer.status_code == 200, answer.text
         page = check(await client.get("/datasets/rivers/pairs", params={"limit": 200, **query}))
         ids = [one["id"] for one in answer.json()["data"]]
-        shown = {one for one in page.links if one.startswith("/pairs/rivers/")}
-        assert shown == {f"/pairs/rivers/{one}" for one in ids}
+        links = {one for one in page.links if one.startswith("/pairs/rivers/")}
+        assert {one.split("?")[0] for one in links} == {f"/pairs/rivers/{one}" for one in ids}
         return ids
 
     assert await found() == [row["id"] for row in rows]
@@ -82,6 +83,29 @@ async def test_pairs_are_found_by_what_was_said_of_them(client: httpx.AsyncClien
         wanted = {one["id"] for one in answers if one["status"] == status}
         assert set(await found(status=status)) == wanted
     assert await found(status="unjudged") == []
+    # one found pair leads to the next, and back
+    wrong_cheap: dict[str, Any] = {"judge": "cheap", "people": "disagree"}
+    for more in ({}, {"text": "number"}, {"sort": "surest"}, {"sort": "least_sure", "after": "p9"}):
+        asked = {**wrong_cheap, **more}
+        ids = await found(**asked)
+        for place in (0, 1, len(ids) - 1):
+            beside = [
+                ids[place - 1] if place else None,
+                ids[place + 1] if ids[place + 1 :] else None,
+            ]
+            answer = await client.get(f"/v1/datasets/rivers/pairs/{ids[place]}", params=asked)
+            assert [answer.json()[name] for name in ("previous", "next")] == beside
+            page = check(await client.get(f"/pairs/rivers/{ids[place]}", params=asked))
+            query = urlencode({name: text for name, text in asked.items() if name != "after"})
+            links = [one for one in page.links if one.startswith("/pairs/rivers/")]
+            assert {one.split("?")[0][14:] for one in links if query in one} >= set(beside) - {None}
+    # a pair that is not found itself has neighbours, too
+    right = next(row["id"] for row in rows if not _disagrees(row, "cheap"))
+    detail = (await client.get(f"/v1/datasets/rivers/pairs/{right}", params=wrong_cheap)).json()
+    ids = await found(**wrong_cheap)
+    assert detail["next"] == min(
+        (one for one in ids if int(one[1:]) > int(right[1:])), key=lambda one: int(one[1:])
+    )
 
 
 async def test_a_search_says_where_it_stopped(client: httpx.AsyncClient) -> None:

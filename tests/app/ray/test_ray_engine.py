@@ -23,6 +23,7 @@ from tests.app.rows import ndjson
 PAIRS = 360
 
 
+@pytest.mark.slow
 def test_a_ray_run_that_loses_a_node_ends_with_the_verdicts_of_the_plain_run(
     tmp_path: Path, cluster: RayCluster
 ) -> None:
