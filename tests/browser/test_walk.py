@@ -49,7 +49,7 @@ def test_where_the_cascade_was_surest_and_people_disagreed(walk: Page, shown: Si
     walk.get_by_role("region", name="Datasets").get_by_role("link", name="example").click()
     walk.get_by_role("link", name="Surest where people disagree").click()
     first = walk.locator("#found tbody th").all_inner_texts()[:3]
-    asked = {"people": "disagree", "sort": "surest", "limit": 3}
+    asked = {"people": "disagree", "sort": "surest", "limit": "3"}
     found = httpx.get(f"{shown.url}/v1/datasets/example/search", params=asked).json()["data"]
     assert first == [one["id"] for one in found]
     walk.locator("#found tbody a").first.click()
