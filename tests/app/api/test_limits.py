@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import httpx
@@ -110,6 +111,55 @@ async def test_a_body_of_too_many_parts_is_refused_by_the_name_of_its_limit(
     assert len(response.content) < 2_000
     # not a step for each of the parts that are too many
     assert min(counted) < 40_000 or setting == "TRIBUNAL_MAX_BODY_OBJECTS"
+
+
+@pytest.mark.parametrize("named_by", ["pair", "prompt"])
+async def test_many_labels_are_read_and_stored_beside_the_event_loop(
+    client: httpx.AsyncClient, named_by: str
+) -> None:
+    rows = labelled_rows(50)
+    await upload(client, "d", rows)
+    place = {"pair": "id", "prompt": "prompt"}[named_by]
+
+    async def on_the_loop(count: int) -> int:
+        labels = [
+            {"dataset": "d", "annotator": f"a{count} {n}", "label": "a", named_by: row[place]}
+            for n, row in zip(range(count), cycle(rows), strict=False)
+        ]
+        content = json.dumps({"labels": labels})
+        # this counts what runs in this thread, which is the loop's
+        with calls() as made:
+            answer = await client.post(
+                "/v1/labels", content=content, headers={"content-type": "application/json"}
+            )
+        assert answer.json()["accepted"] == count, answer.text
+        return made[0]
+
+    await on_the_loop(600)
+    few, many = [await on_the_loop(count) for count in (600, 1_800)]
+    assert (many - few) / 1_200 < 8
+
+
+async def test_answers_of_another_tool_are_read_beside_the_event_loop_and_none_is_lost_unsaid(
+    client: httpx.AsyncClient,
+) -> None:
+    await upload(client, "d", labelled_rows(10))
+    await client.post("/v1/queues", json={"name": "q", "dataset": "d", "purpose": "ranking"})
+    counted = []
+    for count in (500, 2_500):
+        body = b'{"data": {"item": "x"}}\n' * count
+        with calls() as made:
+            answer = await client.post(
+                "/v1/queues/q/import",
+                content=body,
+                headers={"content-type": "application/x-ndjson"},
+            )
+        assert answer.status_code == 200, answer.text
+        counted.append(made[0])
+    assert counted[1] < counted[0] + 500
+    said = answer.json()
+    assert len(said["rejected"]) == 1_000
+    assert "1500 more rows are rejected than are listed" in said["warnings"]
 
 
 def test_the_place_of_a_large_part_is_named() -> None:
