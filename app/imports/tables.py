@@ -357,6 +357,9 @@ def _objects(piece: Any) -> list[dict[str, Any]]:
         return cast(list[dict[str, Any]], piece.to_pylist(maps_as_pydicts="strict"))
     except KeyError as error:
         raise BadRequest(f"a map of the Parquet file names a key twice: {error}") from None
+    except TypeError:
+        # a struct or a list names no field: such a map is a list of its keys and values
+        return cast(list[dict[str, Any]], piece.to_pylist())
 
 
 def _value_bytes(array: Any) -> int:
