@@ -158,3 +158,9 @@ def test_both_scanners_read_the_same(value: Any, most: int) -> None:
         return  # commas within a text are no values
     for content in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
         assert json_bodies._parse_large(content.encode(), most) == value
+
+
+def test_a_deep_body_is_read_and_held_to_the_limits() -> None:
+    deep = b"[" * 600 + b"]" * 600
+    content = b'{"deep": %s, "many": [%s1], "text": "%s"}' % (deep, b"1," * 50, b"x" * 4_000)
+    assert json_bodies._parse_large(content, 1_000) == json.loads(content)
