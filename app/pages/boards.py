@@ -69,6 +69,7 @@ async def leaderboard_page(
             raise
         fault = error.detail
     names = await dataset_names(running, [kept["dataset"]])
+    is_moved = _is_moved(kept, body, given)
     return await page(
         request,
         "leaderboard",
@@ -76,11 +77,11 @@ async def leaderboard_page(
         api=_api(leaderboard_id, given),
         fault=fault,
         choices=await _choices(running, kept),
-        **_shown(kept, body, other, names[kept["dataset"]]),
+        **_shown(kept, body, other, names[kept["dataset"]], is_moved=is_moved),
         beside=_last(given, "beside"),
         has_matrix="matrix" in given,
         asked={name: texts for name, texts in given.items() if name not in _OF_THE_PAGE},
-        is_moved="reweighted_from" in body and body.get("stored") is False,
+        is_moved=is_moved,
     )
 
 
@@ -95,9 +96,8 @@ async def leaderboard_file(
     body = await _asked_for(running, kept, given)
     other = await _beside(running, kept, given)
     names = await dataset_names(running, [kept["dataset"]])
-    text = single_file(
-        "leaderboard", running.now(), **_shown(kept, body, other, names[kept["dataset"]])
-    )
+    shown = _shown(kept, body, other, names[kept["dataset"]], is_moved=_is_moved(kept, body, given))
+    text = single_file("leaderboard", running.now(), **shown)
     return as_download(text, kept["id"])
 
 
@@ -108,7 +108,9 @@ def file_of(board: Body, now: datetime) -> str:
     )
 
 
-def _shown(kept: Body, body: Body, other: Body | None, dataset: str) -> dict[str, Any]:
+def _shown(
+    kept: Body, body: Body, other: Body | None, dataset: str, *, is_moved: bool = False
+) -> dict[str, Any]:
     """Return what the template shows of a leaderboard: rows by criterion and slice, with charts."""
     sets = [(one["criterion"], one["rows"]) for one in body.get("by_criterion") or ()]
     sets += [(f"{body['group_by']}: {one['group']}", one["rows"]) for one in body["groups"]]
@@ -120,7 +122,7 @@ def _shown(kept: Body, body: Body, other: Body | None, dataset: str) -> dict[str
         "body": body,
         "dataset": dataset,
         "rows": _with_whiskers(body["rows"]),
-        "before": {row["model"]: row for row in kept["rows"]} if body is not kept else {},
+        "before": {row["model"]: row for row in kept["rows"]} if is_moved else {},
         "first": [row["model"] for row in body["rows"] if row["rank_low"] == 1],
         "sets": [(name, _with_whiskers(rows)) for name, rows in sets if rows],
         "unranked": [one for one in body["groups"] if not one["rows"]],
@@ -160,6 +162,11 @@ async def _asked_for(running: Runtime, kept: Body, given: Given) -> Body:
     if asked.matrix or _moves(kept, asked.changes()):
         return await service.what_if(running, kept["id"], asked)
     return kept
+
+
+def _is_moved(kept: Body, body: Body, given: Given) -> bool:
+    """Return whether a board is ranked otherwise than stored; who beats whom is no other ranking."""
+    return body is not kept and _moves(kept, _query(given).changes())
 
 
 def _moves(kept: Body, changes: ReweightIn | None) -> bool:

@@ -94,9 +94,9 @@ def _shown(body: Body, past: Body | None, dataset: str) -> dict[str, Any]:
         "composition": composition,
         "bar": charts.shares(composition, "Who answers") if composition else None,
         "over_time": [
-            (one["name"], _over_time(one["points"], "agreement"))
+            (one["name"], chart)
             for one in series[:_MOST_PLOTTED]
-            if len(one["points"]) > 1
+            if (chart := _over_time(one["points"], "agreement"))
         ],
     }
 
@@ -105,13 +105,19 @@ def _plots(judge: Body) -> list[tuple[str, Markup]]:
     found = []
     if bins := judge.get("reliability", {}).get("bins"):
         found.append(("How often it is right when it is that sure", charts.reliability(bins)))
-    if points := judge.get("risk_coverage", {}).get("points"):
+    points = judge.get("risk_coverage", {}).get("points") or ()
+    # one point is no curve
+    if len(points) > 1:
         found.append(("How wrong it is when it answers that many", charts.risk_coverage(points)))
     return found
 
 
-def _over_time(points: Sequence[Body], name: str) -> Markup:
-    seen = [(when_plain(one["created_at"]), one[name]) for one in points if name in one]
+def _over_time(points: Sequence[Body], name: str) -> Markup | None:
+    """Draw a figure over time; None where fewer than two reports know it."""
+    known = [one for one in points if name in one and one[name]["value"] is not None]
+    if len(known) < 2:
+        return None
+    seen = [(when_plain(one["created_at"]), one[name]) for one in known]
     return charts.series(seen, name.replace("_", " ").replace("cohens", "Cohen's"))
 
 
@@ -138,9 +144,9 @@ async def health_page(
         figures=figures,
         plots=_plots(figures),
         leans=_leans(figures),
-        over_time=[_over_time(points, name) for name in ("agreement", "cohens_kappa")]
-        if len(points) > 1
-        else [],
+        over_time=[
+            chart for name in ("agreement", "cohens_kappa") if (chart := _over_time(points, name))
+        ],
         file=f"{address}&format=html",
     )
 

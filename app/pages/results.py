@@ -29,6 +29,8 @@ from app.pages.words import target
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _FEW: Final = Paging(20, None, "desc")
+# the curve of more labelled pairs takes seconds, so it is drawn when somebody asks for it
+_DRAWN_AT_ONCE: Final = 5_000
 Body = Mapping[str, Any]
 
 
@@ -62,6 +64,7 @@ async def certificate_page(
         chosen=chosen,
         composition=composition,
         bar=charts.shares(composition, "Who answers") if composition else None,
+        draws_curve=figures is not None and figures["pairs"] <= _DRAWN_AT_ONCE,
         monitors=await monitors.watching(running, calibration_id),
     )
 
@@ -83,7 +86,9 @@ async def curve_page(calibration_id: CalibrationId, request: Request, running: R
         id=calibration_id,
         body=body,
         fault=fault,
-        chart=charts.risk_coverage(body["points"], body["certified"]) if body else None,
+        chart=charts.risk_coverage(body["points"], body["certified"])
+        if body and len(body["points"]) > 1
+        else None,
     )
 
 

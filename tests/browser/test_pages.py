@@ -71,6 +71,7 @@ def test_pages_of_everything(pages: dict[str, str], page: Page, eyes: Eyes) -> N
 
 @pytest.mark.slow
 def test_pages_of_many_pairs(site: Site, page: Page) -> None:
+    page.set_default_timeout(60_000)
     made = everything(site, "many", labelled_rows(100_000))
     assert not _all_faults(page, [*LISTS.values(), *made.values()])
 

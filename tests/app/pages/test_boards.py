@@ -110,6 +110,8 @@ async def test_who_beats_whom_and_people_beside(
         won = sum(m["wins"] if m["first"] == one["model"] else m["losses"] for m in own)
         assert (won, sum(m["n"] for m in own)) == (one["wins"], one["pairs"])
     page = check(await client.get(path, params={"matrix": "true", "beside": "human"}))
+    assert "Was" not in page.text_of("th")
+    assert "Keep this ranking as a leaderboard" not in page.text_of("button")
     assert "Who beats whom" in page.text_of("h2")
     assert "Rank by people" in page.text_of("th")
     # votes of people and scores of this judge are the same

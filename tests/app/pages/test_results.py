@@ -17,7 +17,9 @@ from tests.app.rows import certify, labelled_rows, upload
 NASTY = "<script>alert(1)</script>"
 
 
-async def test_every_result_has_a_page(client: httpx.AsyncClient) -> None:
+async def test_every_result_has_a_page(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await judged(client, NASTY, 120)
     [certificate] = (await client.get("/v1/calibrations")).json()["data"]
     [batch] = (await client.get("/v1/batches")).json()["data"]
@@ -45,6 +47,25 @@ async def test_every_result_has_a_page(client: httpx.AsyncClient) -> None:
     assert "Agreement and coverage" in page.text_of("svg")
     assert "cheap answers where" in page.text_of("li")
     assert "No monitor audits" in page.text_of("p")
+    # the curve of many pairs waits for a click
+    monkeypatch.setattr(results, "_DRAWN_AT_ONCE", 1)
+    large = check(await client.get(f"/calibrations/{certificate['id']}"))
+    triggers = [
+        [
+            one.attributes["data-hx-trigger"]
+            for one in shown.all("div")
+            if "data-hx-trigger" in one.attributes
+        ]
+        for shown in (page, large)
+    ]
+    assert triggers == [["load"], ["click"]]
+    # a cascade that was measured on no pair has no figure to be drawn over time
+    asked["judges"] = "dear"
+    await client.get("/v1/reports/agreement", params=asked)
+    again = check(await client.get(f"/reports/{report['id']}"))
+    drawn = [one.text for one in again.all("b")]
+    assert "dear" in drawn
+    assert certificate["id"] not in drawn
     monitor = await client.post("/v1/monitors", json={"calibration": certificate["id"]})
     watched = check(await client.get(f"/calibrations/{certificate['id']}"))
     assert f"/monitors/{monitor.json()['id']}" in watched.links
@@ -129,8 +150,9 @@ async def test_a_certificate_that_promises_nothing_or_much_has_a_page(
     dots = {one.attributes.get("data-dot") for one in page.all("circle")} - {None}
     if "menu" not in options:
         assert not sliders
-        assert body["refusal"]["tried"] in page.text_of("dd")
-        assert body["refusal"]["would_help"] in page.text_of("dd")
+        assert "What this does not mean" not in page.text_of("h2")
+        assert body["refusal"]["tried"] in page.text_of("p")
+        assert body["refusal"]["would_help"] in page.text_of("p")
     else:
         assert sliders[0].attributes["max"] == str(len(panels) - 1)
         assert dots == {one.attributes["data-node"] for one in panels}
