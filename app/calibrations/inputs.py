@@ -41,6 +41,7 @@ Replaced = Mapping[tuple[int, str], Sequence[Mapping[str, Any]]]
 PROBABILITY: Final = "label_probability"
 SELECTED: Final = "selected"
 ADJUDICATES: Final = "adjudicates"
+_OF_A_DRAW: Final = ("queue", PROBABILITY, SELECTED, ADJUDICATES)
 _COLUMN = {"a": 0, "b": 1, "tie": 2}
 
 
@@ -232,11 +233,10 @@ def _is_fair(details: Mapping[str, Any], queues: Collection[str] | None, *, is_f
 
 
 def _drawn_as(vote: Vote, origin: Mapping[str, Any]) -> Vote:
-    """Return a vote with the probability of the label that it took the place of."""
-    if PROBABILITY not in origin or PROBABILITY in vote.details:
-        return vote
-    drawn = {name: origin[name] for name in (PROBABILITY, "queue") if name in origin}
-    return replace(vote, details={**vote.details, **drawn})
+    """Return a vote that says how its pair was drawn for the label that it took the place of."""
+    own = {name: value for name, value in vote.details.items() if name not in _OF_A_DRAW}
+    details = {**own, **{name: origin[name] for name in _OF_A_DRAW if name in origin}}
+    return vote if details == vote.details else replace(vote, details=details)
 
 
 def _refuse_mixed_draws(votes: Iterable[Sequence[Vote]], named: Collection[str]) -> None:

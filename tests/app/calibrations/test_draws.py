@@ -134,3 +134,8 @@ def test_a_correction_keeps_the_probability_of_the_draw() -> None:
     assert {seq: said[0].details for seq, said in kept.items()} == {1: ranked, 3: {}}
     again = fairly_drawn({2: [Vote("ann", "b", ranked)]}, {(2, "ann"): [audited]})
     assert again[2][0].details == ranked
+    # an audit after a label that nobody drew brings no probability of its own
+    later = fairly_drawn(
+        {4: [Vote("ann", "b", {**audited, "label_probability": 0.1})]}, {(4, "ann"): [{}]}
+    )
+    assert later == {4: [Vote("ann", "b", {})]}
