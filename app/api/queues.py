@@ -5,6 +5,7 @@ A key with the scope `label` opens claims, answers and undoing, and for its own 
 
 from __future__ import annotations
 
+import io
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -18,7 +19,9 @@ from app.core.http.idempotency import IdempotentRoute
 from app.core.http.openapi import AnswerRoute, refused
 from app.core.http.parameters import NewestFirst, Running
 from app.core.http.problems import TextsResponse
+from app.core.limits import Meter
 from app.finishes import service as finishes
+from app.imports.upload import UploadedFile, media_type_of
 from app.monitors import service as monitors
 from app.queues import answering, exchange, progress, service
 from app.queues.schemas import AnswersIn, ClaimIn, QueueIn, Tool, UndoIn
@@ -164,6 +167,8 @@ async def export(
 async def import_answers(queue: Ref, running: Running, http: Request) -> Response:
     """Take what people answered in another tool; the side that was drawn is undone."""
     body = await http.body()
-    imported = await exchange.import_answers(running, queue, body)
+    meter = Meter(running.settings.limits, packed=len(body))
+    file = UploadedFile(io.BytesIO(body), media_type_of(http.headers), meter=meter)
+    imported = await exchange.import_answers(running, queue, file)
     await _answers_came(running, queue)
     return TextsResponse(imported)

@@ -36,7 +36,17 @@ AsJson = Annotated[
 
 
 class Verbs(TyperGroup):
-    """A group of verbs whose help names each with its whole first sentence."""
+    """A group of verbs whose help names each with its whole first sentence.
+
+    A group that can list what it is about does so where no verb is named: `tribunal monitors`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `list` before the options where no verb stands."""
+        has_verb = bool(args) and not args[0].startswith("-")
+        if "list" in self.commands and not has_verb and "--help" not in args:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of verbs."""

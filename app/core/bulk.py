@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.sql.expression import ColumnClause, ColumnElement, TableClause
 
 from app.core.db import JsonText, UtcTime, to_json_quickly
+from app.core.pools import beside_if_many
 
 Rows = Sequence[Mapping[str, Any]]
 Columns = Sequence[ColumnClause[Any]]
@@ -87,7 +88,9 @@ async def _insert(
     """
     beginning = f"INSERT INTO {table} ({_names(columns)}) VALUES "
     marks = f"({', '.join('?' for _ in columns)})"
-    values = list(_values(connection.dialect, columns, rows))
+    values = await beside_if_many(
+        len(rows), lambda: list(_values(connection.dialect, columns, rows))
+    )
     at_once = _MOST_VALUES // len(columns)
     for first in range(0, len(values), at_once):
         some = values[first : first + at_once]

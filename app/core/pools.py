@@ -25,6 +25,8 @@ client: contextvars.ContextVar[Callable[[], Awaitable[Any]] | None] = contextvar
     "client", default=None
 )
 _AGAIN_SECONDS: Final = 0.2
+# fewer take less time than a thread would
+_FEW: Final = 500
 _GRACE_SECONDS: Final = 3.0
 
 
@@ -91,6 +93,13 @@ async def in_thread(function: Callable[..., ResultT], *args: Any) -> ResultT:
     except asyncio.CancelledError:
         await _ended(work)
         raise
+
+
+async def beside_if_many(count: int, function: Callable[..., ResultT], *args: Any) -> ResultT:
+    """Return the result of a short step for each of `count` items; many are done `in_thread`."""
+    if count < _FEW:
+        return function(*args)
+    return await in_thread(function, *args)
 
 
 async def _ended(work: _Work[Any]) -> None:

@@ -312,6 +312,17 @@ async def refresh_label_counts(session: AsyncSession, dataset: Dataset) -> None:
     await vote_queries.refresh_label_counts(session, dataset.seq)
 
 
+async def count_labels(session: AsyncSession, dataset: Dataset, more: int | None) -> None:
+    """Bring the label counts up to date where a person who has labels there gave so many more.
+
+    None: all labels are counted again, which takes time where there are many.
+    """
+    if more is None:
+        await refresh_label_counts(session, dataset)
+    elif more:
+        await vote_queries.add_to_labels(session, dataset.seq, more)
+
+
 async def scores_on(
     session: AsyncSession, seqs: Sequence[int], judges: Sequence[str] | None = None
 ) -> dict[int, dict[str, Score]]:

@@ -155,3 +155,10 @@ async def refresh_label_counts(session: AsyncSession, dataset_seq: int) -> None:
         .where(Dataset.seq == dataset_seq)
         .values(labels=labels, annotators=annotators)
     )
+
+
+async def add_to_labels(session: AsyncSession, dataset_seq: int, more: int) -> None:
+    """Count further current labels of people who have labels in this dataset already."""
+    await session.execute(
+        update(Dataset).where(Dataset.seq == dataset_seq).values(labels=Dataset.labels + more)
+    )

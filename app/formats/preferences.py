@@ -19,7 +19,9 @@ from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import both_sides
 
 Row = dict[str, Any]
-_TURN: Final = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):")
+_BEGINNING: Final = re.compile(r"\s*(Human|Assistant):")
+# blanks are looked at only from where they begin, so that many of them take no more time than letters
+_TURN: Final = re.compile(r"(?<=\S)(\s+)(Human|Assistant):")
 _ROLES: Final = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
     "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "system": "system",
@@ -98,16 +100,18 @@ def _with_transcripts(row: Row, chosen: str, rejected: str) -> Row:
 
 
 def _is_transcript(text: str) -> bool:
-    found = _TURN.match(text.lstrip("\n") if not text.startswith("\n\n") else text)
+    found = _BEGINNING.match(text)
     return found is not None and found[1] == "Human" and "Assistant:" in text
 
 
 def _turns(text: str) -> list[Row]:
-    _, *pieces = _TURN.split(text)
+    begins = [found for found in [_BEGINNING.match(text)] if found]
+    begins += [found for found in _TURN.finditer(text) if "\n\n" in found[1]]
+    ends = [found.start() for found in begins[1:]] + [len(text)]
     names = {"Human": "user", "Assistant": "assistant"}
     return [
-        {"role": names[who], "content": said.strip()}
-        for who, said in zip(pieces[::2], pieces[1::2], strict=True)
+        {"role": names[found.groups()[-1]], "content": text[found.end() : end].strip()}
+        for found, end in zip(begins, ends, strict=True)
     ]
 
 
@@ -209,10 +213,10 @@ _TEXTS: Final = ("response", "answer", "text", "completion")
 _SCORES: Final = ("overall_score", "rating", "score")
 
 
-def unfolded(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def unfolded(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Row]]:
     """Return a row whose answers are objects in a list with them as generations.
 
-    What else an object says of its answer is under `details`.
+    What else each object says of its answer comes apart; nothing where the row is as it was.
     """
     for name in _LISTS:
         answers = row.get(name)
@@ -227,19 +231,23 @@ def unfolded(row: Mapping[str, Any]) -> Mapping[str, Any]:
         if all(one.get("model") is not None for one in answers):
             made["generation_models"] = [one["model"] for one in answers]
         if score is not None:
-            made |= {"ratings": [one[score] for one in answers], "labelling_model": score}
+            made |= {"ratings": [one[score] for one in answers], **_rated_by(row, score)}
         elif all(_rating(one.get("rank")) is not None for one in answers):
             ranks = [-float(one["rank"]) for one in answers]
-            made |= {"ratings": ranks, "labelling_model": "rank"}
+            made |= {"ratings": ranks, **_rated_by(row, "rank")}
         read = {text, "model", score}
-        made["details"] = [{k: v for k, v in one.items() if k not in read} for one in answers]
-        return made
-    return row
+        return made, [{k: v for k, v in one.items() if k not in read} for one in answers]
+    return row, []
+
+
+def _rated_by(row: Mapping[str, Any], field: str) -> Row:
+    """Return the name of the judge of ratings in this field, where the row does not name it."""
+    return {} if row.get("labelling_model") else {"labelling_model": field}
 
 
 def has_generations(row: Mapping[str, Any]) -> bool:
     """Return whether a row holds several generations of one instruction, as distilabel's do."""
-    row = unfolded(row)
+    row, _ = unfolded(row)
     generations = row.get("generations")
     is_several = _are_texts(generations) and len(generations or ()) > 1
     return is_several and any(name in row for name in ("instruction", "input", "prompt"))
@@ -251,10 +259,10 @@ def generation_pairs(row: Mapping[str, Any], heard: Heard) -> list[Row]:
     Raises:
         RowInvalid: there are not as many ratings as generations.
     """
-    return list(_generation_pairs(unfolded(row)))
+    return list(_generation_pairs(*unfolded(row)))
 
 
-def _generation_pairs(row: Mapping[str, Any]) -> Iterator[Row]:
+def _generation_pairs(row: Mapping[str, Any], details: Sequence[Row]) -> Iterator[Row]:
     texts: Sequence[str] = row["generations"]
     ratings = row.get("ratings", row.get("rating"))
     models = row.get("generation_models", row.get("model_names"))
@@ -264,15 +272,14 @@ def _generation_pairs(row: Mapping[str, Any]) -> Iterator[Row]:
     judge = row.get("labelling_model") or row.get("model_name") or "distilabel"
     read = {
         "instruction", "input", "prompt", "system", "generations", "ratings", "rating",
-        "generation_models", "model_names", "id", "labelling_model", "model_name", "details",
+        "generation_models", "model_names", "id", "labelling_model", "model_name",
     }  # fmt: skip
-    details = row.get("details")
     prompt = next(row[name] for name in ("instruction", "prompt", "input") if name in row)
     base: Row = {"metadata": {k: v for k, v in row.items() if k not in read}}
     base |= _asked(row, prompt)
     for i, j in combinations(range(len(texts)), 2):
         made = {**base, "response_a": texts[i], "response_b": texts[j]}
-        if details is not None:
+        if details:
             made["metadata"] = {**base["metadata"], **both_sides(details[i], details[j], ())}
         if row.get("id") is not None:
             made |= {"id": f"{row['id']}|{i}|{j}", "group": row["id"]}

@@ -236,7 +236,8 @@ def _column(name: str, value: Any) -> Any:
     if (name in _NAMES or name in _NUMBERS) and isinstance(plain, float) and plain.is_integer():
         return int(plain)
     if name == "judges" and isinstance(plain, dict):
-        return {judge: _all_null(value[judge], said) for judge, said in plain.items()}
+        before = {_key(name, judge): said for judge, said in value.items()}
+        return {judge: _all_null(before[judge], said) for judge, said in plain.items()}
     return plain
 
 
@@ -270,9 +271,16 @@ def _simple(value: datetime | date | time | timedelta | Decimal | UUID) -> int |
     return str(value) if isinstance(value, UUID) else value.isoformat()
 
 
+def _key(name: str, key: Any) -> str:
+    """Return the key of a map, which may be a date or a number, as text."""
+    plain = _plain(name, key)
+    return plain if isinstance(plain, str) else json.dumps(plain)
+
+
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(name, each) for key, each in value.items() if each is not None}
+        items = value.items()
+        return {_key(name, key): _plain(name, each) for key, each in items if each is not None}
     if isinstance(value, list | tuple):
         return [_plain(name, each) for each in value]
     if isinstance(value, datetime | date | time | timedelta | Decimal | UUID):

@@ -357,6 +357,30 @@ def _objects(piece: Any) -> list[dict[str, Any]]:
         return cast(list[dict[str, Any]], piece.to_pylist(maps_as_pydicts="strict"))
     except KeyError as error:
         raise BadRequest(f"a map of the Parquet file names a key twice: {error}") from None
+    except TypeError:
+        # a struct or a list names no field: such a map is a list of its keys and values
+        return cast(list[dict[str, Any]], piece.to_pylist())
+    except (ValueError, OverflowError) as error:
+        return _in_words(piece, error)
+
+
+def _in_words(piece: Any, error: Exception) -> list[dict[str, Any]]:
+    """Return the rows of a batch with its moments as text: one is none of Python's.
+
+    Python knows the years to 9999, and without pandas no nanoseconds.
+    """
+    import pyarrow as pa
+
+    kinds = (pa.types.is_timestamp, pa.types.is_date)
+    columns = [
+        column.cast(pa.string()) if any(is_kind(column.type) for is_kind in kinds) else column
+        for column in piece.columns
+    ]
+    told = pa.RecordBatch.from_arrays(columns, names=piece.schema.names)
+    try:
+        return cast(list[dict[str, Any]], told.to_pylist(maps_as_pydicts="strict"))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise BadRequest(f"the Parquet file holds a value that cannot be read: {error}") from None
 
 
 def _value_bytes(array: Any) -> int:

@@ -44,6 +44,12 @@ class Threshold(BaseModel):
     threshold: Limit | None
 
 
+_FewJudges: Final = Field(max_length=16)
+_Thresholds = (
+    Annotated[list[Threshold], _FewJudges] | Annotated[dict[str, Limit | None], _FewJudges]
+)
+
+
 class ReplayIn(BaseModel):
     """Which pairs to give verdicts on again, and by what."""
 
@@ -52,7 +58,7 @@ class ReplayIn(BaseModel):
     batch: str | None = Field(None, max_length=64)
     part: Part | None = None
     calibration: str | None = Field(None, max_length=64, description="its thresholds and judges")
-    thresholds: list[Threshold] | dict[str, Limit | None] | None = Field(
+    thresholds: _Thresholds | None = Field(
         None, description="instead of the certificate's, as a certificate lists them"
     )
     ties: Ties | None = Field(None, description="another rule for ties of judges")

@@ -190,7 +190,7 @@ async def list_verdicts(running: Runtime, chosen: Filter, paging: Paging) -> Pag
         batch = (
             None
             if chosen.batch is None
-            else await required(session, Batch, chosen.batch, "batch", "batches")
+            else await required(session, Batch, chosen.batch, "batch", "batch")
         )
         rows = await queries.page(
             session,

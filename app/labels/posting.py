@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -17,7 +17,9 @@ from app.core.http.field_errors import named
 from app.core.lists import Page, Paging, page_of
 from app.core.models import Dataset, Label
 from app.core.names import shown
+from app.core.pools import beside_if_many
 from app.datasets import service as datasets
+from app.datasets.records import Candidate
 from app.formats.base import RowInvalid, trim, whole_text
 from app.formats.columns.verdicts import BOTH_BAD
 from app.labels import service
@@ -67,12 +69,24 @@ async def _new_labels(
     """Return each label on its pair; refuse all if one is faulty."""
     by_id = await _by_id(session, known, posted)
     by_prompt = await _by_prompt(session, known, posted)
+    unknown = await _unknown(session, posted, known)
+    places = {**by_id, **by_prompt}
+    return await beside_if_many(len(posted), _placed, posted, known.keys(), places, unknown)
+
+
+def _placed(
+    posted: Sequence[LabelIn],
+    known: Collection[str],
+    places: Mapping[int, Place | str],
+    unknown: Mapping[str, str],
+) -> list[NewLabel]:
+    """Return each label on its place; refuse all if one has none, or cannot be read there."""
     found: list[NewLabel | _Fault] = []
     for index, label in enumerate(posted):
         if label.dataset not in known:
             found.append(_Fault("dataset", ""))
             continue
-        place = by_prompt[index] if label.pair is None else by_id[index]
+        place = places[index]
         if isinstance(place, str):
             found.append(_Fault("prompt" if label.pair is None else "pair", place))
             continue
@@ -80,7 +94,7 @@ async def _new_labels(
             found.append(_new_label(label, place))
         except RowInvalid as error:
             found.append(_Fault("label" if label.winner is None else "winner", str(error)))
-    _check(posted, found, await _unknown(session, posted, known))
+    _check(posted, found, unknown)
     return [label for label in found if isinstance(label, NewLabel)]
 
 
@@ -112,10 +126,18 @@ async def _by_id(
             to_read[label.dataset][index] = seq
     for ref, wanted in to_read.items():
         pairs = await datasets.candidates(session, known[ref], sorted(set(wanted.values())))
-        for index, seq in wanted.items():
-            place = place_in(_wanted(posted[index]), pairs[seq])
-            found[index] = place or "the two responses are not those of this pair"
+        found |= await beside_if_many(len(wanted), _places_in, posted, wanted, pairs)
     return found
+
+
+def _places_in(
+    posted: Sequence[LabelIn], wanted: Mapping[int, int], pairs: Mapping[int, Candidate]
+) -> dict[int, Place | str]:
+    return {
+        index: place_in(_wanted(posted[index]), pairs[seq])
+        or "the two responses are not those of this pair"
+        for index, seq in wanted.items()
+    }
 
 
 def _wanted(label: LabelIn) -> Wanted:
@@ -137,8 +159,14 @@ async def _by_prompt(
         if wanted := by_dataset.get(ref):
             hashes = {one.prompt_hash for one in wanted.values()}
             pairs = await datasets.pairs_by_prompt(session, dataset, hashes)
-            found |= {index: place_of(one, pairs) for index, one in wanted.items()}
+            found |= await beside_if_many(len(wanted), _places_of, wanted, pairs)
     return found
+
+
+def _places_of(
+    wanted: Mapping[int, Wanted], pairs: Mapping[str, Sequence[Candidate]]
+) -> dict[int, Place | str]:
+    return {index: place_of(one, pairs) for index, one in wanted.items()}
 
 
 async def label_page(

@@ -20,6 +20,7 @@ from app.core.bulk import insert_rows
 from app.core.db import UtcTime
 from app.core.lists import Paging, length_of, rows_within
 from app.core.models import Dataset, Label, PairRow
+from app.core.pools import beside_if_many
 
 IN_CHUNK = 500
 # JSON that is text already stays text
@@ -57,8 +58,11 @@ async def current_on(session: AsyncSession, pair_seqs: Sequence[int]) -> list[Ro
 
 async def insert_label_rows(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert labels."""
-    texts = [{**row, "details": json.dumps(row["details"], separators=(",", ":"))} for row in rows]
-    await insert_rows(session, _LABELS, texts)
+    await insert_rows(session, _LABELS, await beside_if_many(len(rows), _as_texts, rows))
+
+
+def _as_texts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**row, "details": json.dumps(row["details"], separators=(",", ":"))} for row in rows]
 
 
 async def mark_replaced(session: AsyncSession, seqs: Sequence[int], moment: datetime) -> None:
@@ -182,12 +186,36 @@ async def post_labels(
     A label that repeats what its annotator says already changes nothing, nor do labels of one
     annotator on one pair of which the last stands already: posted again, they change nothing.
     """
+    current = await _current(session, {label.pair_seq for label in labels})
+    posted = await beside_if_many(len(labels), _posted, labels, current, moment)
+    stored = [each.seq for each in posted.outdated if each.seq is not None]
+    await mark_replaced(session, stored, moment)
+    await insert_label_rows(session, posted.rows)
+    stored_count, outdated_count = len(posted.rows), len(posted.outdated)
+    unchanged = len(labels) - stored_count
+    return LabelChanges(stored_count, outdated_count, unchanged, posted.contradicted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    """What posted labels make of those that stand: rows to store, and what goes into history."""
+
+    rows: list[dict[str, Any]]
+    outdated: list[_Standing]
+    contradicted: int
+
+
+def _posted(
+    labels: Sequence[NewLabel],
+    current: Mapping[_Answers, Sequence[tuple[int, NewLabel]]],
+    moment: datetime,
+) -> _Posted:
     sayings: defaultdict[_Answers, list[NewLabel]] = defaultdict(list)
     for label in labels:
         if label.annotator is not None:
             sayings[label.answers].append(label)
     standing: defaultdict[_Answers, list[_Standing]] = defaultdict(list)
-    for answers, known in (await _current(session, {label.pair_seq for label in labels})).items():
+    for answers, known in current.items():
         standing[answers] = [_Standing(label.said, seq=seq) for seq, label in known]
     settled = {
         answers
@@ -205,18 +233,20 @@ async def post_labels(
         standing[label.answers] = [_Standing(label.said, row=rows[-1])]
     for replaced in outdated:
         replaced.row["replaced_at"] = moment
-    stored = [each.seq for each in outdated if each.seq is not None]
-    await mark_replaced(session, stored, moment)
-    await insert_label_rows(session, rows)
     contradicted = sum(len({label.label for label in new}) > 1 for new in sayings.values())
-    return LabelChanges(len(rows), len(outdated), len(labels) - len(rows), contradicted)
+    return _Posted(rows, outdated, contradicted)
 
 
 async def _current(
     session: AsyncSession, pair_seqs: set[int]
 ) -> defaultdict[_Answers, list[tuple[int, NewLabel]]]:
+    rows = await current_on(session, sorted(pair_seqs))
+    return await beside_if_many(len(rows), _by_answers, rows)
+
+
+def _by_answers(rows: Sequence[Row[Any]]) -> defaultdict[_Answers, list[tuple[int, NewLabel]]]:
     found: defaultdict[_Answers, list[tuple[int, NewLabel]]] = defaultdict(list)
-    for row in await current_on(session, sorted(pair_seqs)):
+    for row in rows:
         label = NewLabel(row.pair_seq, row.annotator, row.label, row.criterion, row.details)
         found[label.answers].append((row.seq, label))
     return found

@@ -44,6 +44,9 @@ Given = dict[str, list[str]]
 _RECENT: Final = Paging(30, None, "desc")
 # more sliders than this are no help
 MOST_SLIDERS: Final = 24
+# a page holds so many tables by criterion and slice, and so many models that met; its JSON holds all
+_MOST_TABLES: Final = 50
+_MOST_MET: Final = 50
 _OF_THE_PAGE: Final = ("beside", "sliced_by")
 
 
@@ -116,6 +119,7 @@ def _shown(
     sets += [(f"{body['group_by']}: {one['group']}", one["rows"]) for one in body["groups"]]
     weights = body.get("slice_weights") or {}
     slices = [(one["group"], weights.get(one["group"], 1.0)) for one in body["groups"]]
+    shown = [(name, rows) for name, rows in sets if rows]
     is_weighable = len(body["criteria"] or ()) > 1
     can_control = not is_weighable and body["method"] == "bradley_terry"
     return {
@@ -124,8 +128,9 @@ def _shown(
         "rows": _with_whiskers(body["rows"]),
         "before": {row["model"]: row for row in kept["rows"]} if is_moved else {},
         "first": [row["model"] for row in body["rows"] if row["rank_low"] == 1],
-        "sets": [(name, _with_whiskers(rows)) for name, rows in sets if rows],
-        "unranked": [one for one in body["groups"] if not one["rows"]],
+        "sets": [(name, _with_whiskers(rows)) for name, rows in shown[:_MOST_TABLES]],
+        "left_out": max(0, len(shown) - _MOST_TABLES),
+        "unranked": [one for one in body["groups"] if not one["rows"]][:_MOST_TABLES],
         "criteria": body["criteria"] if is_weighable else {},
         "slices": slices if len(slices) <= MOST_SLIDERS and body["source"] != POWERED else [],
         "can_control": can_control and body["source"] != POWERED,
@@ -239,12 +244,14 @@ def _with_whiskers(rows: Sequence[Body]) -> list[dict[str, Any]]:
 
 
 def _grid(matrix: Body) -> list[tuple[str, list[Body | None]]]:
-    """Return a row of cells for each model, one for each opponent; None where two never met."""
+    """Return a row of cells for each model, one for each opponent; None where two never met.
+
+    Of very many models the first by rank are shown.
+    """
+    models = matrix["models"][:_MOST_MET]
     met = {(one["first"], one["second"]): one for one in matrix["meetings"]}
     met |= {(second, first): _turned(one) for (first, second), one in met.items()}
-    return [
-        (one, [met.get((one, other)) for other in matrix["models"]]) for one in matrix["models"]
-    ]
+    return [(one, [met.get((one, other)) for other in models]) for one in models]
 
 
 def _turned(meeting: Body) -> dict[str, Any]:

@@ -153,7 +153,9 @@ async def health_page(
 
 def _leans(figures: Body) -> list[tuple[str, Body, Markup]]:
     found: list[tuple[str, Body]] = [
-        (words, figures[name]) for name, words in _LEANS if name in figures
+        (words, figures[name])
+        for name, words in _LEANS
+        if name in figures and figures[name]["lean"]["value"] is not None
     ]
     return [
         (words, one, charts.whisker(one["lean"], (-1.0, 1.0), f"lean to {words}"))

@@ -7,8 +7,9 @@ votes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -87,18 +88,20 @@ async def take(
     known = await queries.datasets_by_seq(session, {one.dataset_seq for one in items.values()})
     await datasets.lock(session, known.values())
     await queries.lock(session, [queue])
+    answering = _Answering(session, queue, annotator, moment)
+    heard = await queries.answered_datasets(session, queue, annotator)
     done: list[AnsweredBody] = []
     refused: list[Refused] = []
     for index, one in enumerate(answers):
         # read again: an earlier answer of this request, or another transaction, may have changed it
         [item] = (await queries.items_of(session, queue, [one.item], annotator)).values()
-        found = await _Answering(session, queue, annotator, moment).take(one, item)
+        found = await answering.take(one, item)
         if isinstance(found, str):
             done.append({"item": one.item, "status": found})  # type: ignore[typeddict-item]
         else:
             refused.append(Refused(index, one.item, *found))
-    for dataset in known.values():
-        await datasets.refresh_label_counts(session, dataset)
+    for seq, more in answering.more_labels.items():
+        await datasets.count_labels(session, known[seq], more if seq in heard else None)
     await _ask_for_comments(session, queue, annotator, done)
     return Taken(done, refused)
 
@@ -150,12 +153,16 @@ def _check(queue: Queue, answers: Sequence[AnswerIn], items: Mapping[str, Claime
 
 @dataclass(frozen=True, slots=True)
 class _Answering:
-    """Takes the answers of one person in a transaction that has locked the queue."""
+    """Takes the answers of one person in a transaction that has locked the queue.
+
+    `more_labels` says how many labels each dataset, by number, has more now.
+    """
 
     session: AsyncSession
     queue: Queue
     annotator: str
     moment: datetime
+    more_labels: Counter[int] = field(default_factory=Counter)
 
     async def take(self, one: AnswerIn, item: Claimed) -> str | tuple[str, bool]:
         """Return what became of an answer, or why it cannot count and whether it is kept."""
@@ -225,7 +232,8 @@ class _Answering:
             criterion=self.queue.options.get("criterion", "overall"),
             details=details,
         )
-        await labels.post_labels(self.session, [label], self.moment)
+        changes = await labels.post_labels(self.session, [label], self.moment)
+        self.more_labels[item.dataset_seq] += changes.stored - changes.replaced
 
 
 def _details(one: AnswerIn) -> dict[str, Any]:
@@ -325,7 +333,8 @@ async def _take_label_back(
         and item.claimed_at is not None
         and one.replaced_at >= item.claimed_at
     ]
-    if before:
+    # an answer that was undone in its own queue does not come back
+    if before and await queries.stands(session, before[-1]):
         last = before[-1]
         again = NewLabel(last.pair_seq, annotator, last.label, criterion, last.details)
         await labels.insert_labels(session, [again], moment)

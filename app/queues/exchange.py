@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,16 +17,18 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.queues import QueueImportBody
-from app.core.errors import BadRequest
 from app.core.models import Queue
 from app.core.names import shown
+from app.core.pools import in_thread
 from app.core.runtime import Runtime
 from app.formats import argilla, label_studio
 from app.formats.base import RowInvalid, read_trimmed_name
 from app.formats.columns.verdicts import Heard
 from app.formats.joining import first_side, side_read
 from app.formats.writing import Given, Loss, Options
+from app.imports.body import rows_of
 from app.imports.exporting import texts_of
+from app.imports.upload import UploadedFile
 from app.queues import answering, queries, service
 from app.queues.queries import Claimed
 from app.queues.schemas import AnswerIn, Tool
@@ -38,12 +40,17 @@ _MODULES: Final[Mapping[str, Any]] = {"label_studio": label_studio, "argilla": a
 
 async def export(running: Runtime, ref: str, tool: Tool) -> tuple[str, str]:
     """Return what is left to label as tasks of a tool, and their media type."""
-    async with running.db.read() as session:
+    async with running.pools.exports.turn(), running.db.read() as session:
         queue = await service.require(session, ref)
         items = await queries.items_in_order(session, queue)
         seqs = {row.pair_seq: row.dataset_seq for row in items}
         texts = await service.pairs_by_seq(session, seqs)
-    options, loss = Options(seed=queue.options.get("seed", 0)), Loss()
+    seed = queue.options.get("seed", 0)
+    return await in_thread(_written, items, texts, tool, seed), "application/json"
+
+
+def _written(items: Sequence[Any], texts: Mapping[int, Any], tool: Tool, seed: int) -> str:
+    options, loss = Options(seed=seed), Loss()
     tasks = []
     for row in items:
         pair = {"id": row.id, **texts_of(texts[row.pair_seq]), "human": [], "judges": {}}
@@ -51,7 +58,7 @@ async def export(running: Runtime, ref: str, tool: Tool) -> tuple[str, str]:
         [task] = _MODULES[tool].rows(given, options, loss)
         task["data" if tool == "label_studio" else "metadata"][_ITEM] = row.id
         tasks.append(task)
-    return json.dumps(tasks, indent=1) + "\n", "application/json"
+    return json.dumps(tasks, indent=1) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,39 +77,51 @@ class Vote:
 class _Read:
     """What a file says: its votes, the rows that cannot be read, and what is told of the rest."""
 
-    votes: list[Vote]
-    rejected: list[dict[str, Any]]
+    by_person: defaultdict[str, list[Vote]]
     notes: Counter[str]
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    rejected_count: int = 0
+
+    def reject(self, line: int, reason: str) -> None:
+        self.rejected_count += 1
+        if len(self.rejected) < _MOST_REJECTED:
+            self.rejected.append({"line": line, "reason": reason})
+
+    def warnings(self) -> list[str]:
+        told = [f"{n} {what}" for what, n in sorted(self.notes.items())]
+        unnamed = self.rejected_count - len(self.rejected)
+        more = f"{unnamed} more rows are rejected than are listed" if unnamed else ""
+        return [*told, more] if more else told
 
 
-async def import_answers(running: Runtime, ref: str, body: bytes) -> QueueImportBody:
+async def import_answers(running: Runtime, ref: str, file: UploadedFile) -> QueueImportBody:
     """Store the answers of a file; those of items that have their votes are kept beside them.
 
     Raises:
-        BadRequest: the body is no JSON.
+        BadRequest: the file cannot be read.
         NotFound: the queue is unknown.
     """
-    async with running.db.read() as session:
-        queue = await service.require(session, ref)
-    read = _votes(body, queue.options.get("seed", 0))
+    pool = running.pools.imports
+    with pool.admitted():
+        async with running.db.read() as session:
+            queue = await service.require(session, ref)
+        read = await pool.run_for_client(_votes, file, queue.options.get("seed", 0))
     counts: Counter[str] = Counter()
-    by_person: defaultdict[str, list[Vote]] = defaultdict(list)
-    for vote in read.votes:
-        by_person[vote.annotator].append(vote)
     async with running.db.write() as session:
         queue = await service.require(session, ref)
-        for annotator, votes in sorted(by_person.items()):
+        for annotator, votes in sorted(read.by_person.items()):
             found = await take_votes(session, queue, annotator, votes, running.now())
             counts.update(found.counts)
-            read.rejected += found.rejected
+            for one in found.rejected:
+                read.reject(one["line"], one["reason"])
     rejected = sorted(read.rejected, key=lambda one: one["line"])
     return {
         "stored": counts["stored"],
         "unchanged": counts["unchanged"],
         "replaced": counts["replaced"],
         "spare": counts["spare"],
-        "rejected": rejected[:_MOST_REJECTED],  # type: ignore[typeddict-item]
-        "warnings": [f"{n} {what}" for what, n in sorted(read.notes.items())],
+        "rejected": rejected,  # type: ignore[typeddict-item]
+        "warnings": read.warnings(),
     }
 
 
@@ -179,34 +198,18 @@ def _answer(vote: Vote, left_is: str, *, has_ties: bool) -> AnswerIn:
     return AnswerIn(item=vote.item, label=said, **details)
 
 
-def _votes(body: bytes, seed: int) -> _Read:
+def _votes(file: UploadedFile, seed: int) -> _Read:
     heard = Heard()
-    read = _Read([], [], heard.notes)
-    for line, row in _rows(body):
+    read = _Read(defaultdict(list), heard.notes)
+    for row in rows_of([file]):
         try:
-            for vote in _votes_of(line, row, seed, heard):
-                read.votes.append(vote)
+            if row.reason is not None:
+                raise RowInvalid(row.reason)
+            for vote in _votes_of(row.line, row.value, seed, heard):
+                read.by_person[vote.annotator].append(vote)
         except (RowInvalid, ValueError, ValidationError) as error:
-            read.rejected.append({"line": line, "reason": str(error)})
+            read.reject(row.line, str(error))
     return read
-
-
-def _rows(body: bytes) -> Iterator[tuple[int, Any]]:
-    """Yield the objects of a JSON array, or of lines, with their numbers from 1.
-
-    Raises:
-        BadRequest: the body is neither.
-    """
-    text = body.decode("utf-8-sig", "replace")
-    try:
-        if text.lstrip().startswith("["):
-            yield from enumerate(json.loads(text), start=1)
-            return
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                yield number, json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body is neither a JSON array nor JSON lines: {error}") from None
 
 
 def _votes_of(line: int, row: Any, seed: int, heard: Heard) -> Iterator[Vote]:

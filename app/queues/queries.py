@@ -193,6 +193,27 @@ async def count_answered(session: AsyncSession, queues: Collection[Queue], annot
     return int(await session.scalar(query) or 0)
 
 
+async def answered_datasets(session: AsyncSession, queue: Queue, annotator: str) -> set[int]:
+    """Return the datasets, by number, on which a person's answers in a queue stand as labels.
+
+    Only the first answer is looked at: a queue is of one dataset, but for one that audits several.
+    Where it misses one, labels are counted again, which is slow and right.
+    """
+    query = (
+        select(PairRow.dataset_seq)
+        .select_from(QueueItem)
+        .join(QueueVote, QueueVote.item_seq == QueueItem.seq)
+        .join(PairRow, PairRow.seq == QueueItem.pair_seq)
+        .where(
+            QueueItem.queue_seq == queue.seq,
+            QueueVote.annotator == annotator,
+            QueueVote.state == "answered",
+        )
+        .limit(1)
+    )
+    return set(await session.scalars(query))
+
+
 async def last_answered(
     session: AsyncSession, queue: Queue, annotator: str, limit: int
 ) -> list[Claimed]:
@@ -339,6 +360,24 @@ async def labels_of(
         Label.pair_seq == pair_seq, Label.annotator == annotator, Label.criterion == criterion
     )
     return (await session.scalars(query.order_by(Label.seq))).all()
+
+
+async def stands(session: AsyncSession, label: Label) -> bool:
+    """Return whether a replaced label was not taken back: its queue, if any, still has the answer."""
+    if "queue" not in label.details:
+        return True
+    query = (
+        select(QueueVote.seq)
+        .join(QueueItem, QueueItem.seq == QueueVote.item_seq)
+        .join(Queue, Queue.seq == QueueItem.queue_seq)
+        .where(
+            QueueItem.pair_seq == label.pair_seq,
+            Queue.id == label.details["queue"],
+            QueueVote.annotator == label.annotator,
+            QueueVote.state == "answered",
+        )
+    )
+    return await session.scalar(query.limit(1)) is not None
 
 
 async def labelled_pairs(session: AsyncSession, dataset_seq: int, criterion: str) -> set[int]:

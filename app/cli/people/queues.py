@@ -25,6 +25,7 @@ from app.cli.console import (
     rejections,
 )
 from app.cli.options import DatasetArgument, PartOption, given, names_of, part_of
+from app.cli.reading import MOST_ROWS
 from app.cli.service import Key, Server, open_tribunal, whole
 from app.cli.stored import add_list
 from app.cli.tables.layout import Screen, Table, escape, harmless
@@ -107,12 +108,19 @@ def _read(path: Path | None) -> str | None:
 
 @_queue.command()
 def status(
-    queue: QueueArgument, server: Server = None, key: Key = None, as_json: AsJson = False
+    queue: Annotated[
+        str | None, typer.Argument(help="id or name of a queue; default: all, newest first")
+    ] = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show how far a queue is, how people agree, and whose labels should be looked at."""
     with open_tribunal(server, key, only_reads=True) as tribunal:
-        found = tribunal.queues.retrieve(queue)
-    Console(as_json).show(found, _show)
+        if queue is None:
+            Console(as_json).show(tribunal.get("/v1/queues", limit=MOST_ROWS), _show_all)
+        else:
+            Console(as_json).show(tribunal.queues.retrieve(queue), _show)
 
 
 @_queue.command()
@@ -210,6 +218,8 @@ def _show(console: Screen, queue: Any) -> None:
 
 
 def _show_all(console: Screen, page: Any) -> None:
+    if not page["data"]:
+        console.print("there are no queues yet")
     for one in page["data"]:
         _show(console, one)
 

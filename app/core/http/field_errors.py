@@ -8,7 +8,7 @@ the body as it was sent, and only the error of the type that fits best stays.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -152,8 +152,10 @@ def _message(error: Mapping[str, Any], loc: Location) -> str:
     if error["type"] == "json_invalid":
         return f"is not JSON: {error['ctx']['error']} at character {error['loc'][-1] + 1}"
     if error["type"] == "too_long":
-        count = error["ctx"]
-        return f"holds {count['actual_length']} items, more than {count['max_length']}"
+        # of an object pydantic stops counting at the limit
+        count, value = error["ctx"], error.get("input")
+        length = len(value) if isinstance(value, Sized) else count["actual_length"]
+        return f"holds {length} items, more than {count['max_length']}"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

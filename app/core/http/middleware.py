@@ -25,6 +25,9 @@ from app.core.pools import client
 from app.core.tasks import Courtesy
 
 _STREAMED = re.compile(r"^/v1/(datasets|files)/?$")
+# whoever has no key may send these, so that they hold a key and no more
+_OPEN_FORMS: Final = re.compile(r"^/sign(in|out)/?$")
+_MOST_FORM_BYTES: Final = 16 * 1024
 _MOST_DIGITS = 18
 # browsers neither guess another type for an answer nor show it inside a page of another site
 _PRECAUTIONS: Final = ((b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY"))
@@ -91,32 +94,35 @@ class BodyLimit:
         """Serve one request."""
         if scope["type"] != "http" or _STREAMED.match(scope["path"]):
             return await self.app(scope, receive, send)
+        most = self.max_bytes
+        message = (
+            f"the body is larger than {most} bytes (TRIBUNAL_MAX_BODY_BYTES); "
+            "send many pairs as a dataset and a batch"
+        )
+        if _OPEN_FORMS.match(scope["path"]):
+            most = min(most, _MOST_FORM_BYTES)
+            message = f"the form is larger than {most} bytes: it holds a key and nothing else"
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and self._is_over(declared):
-            refusal = problem(413, self._message(), instance=scope["path"])
+        if declared.isdigit() and _is_over(declared, most):
+            refusal = problem(413, message, instance=scope["path"])
             return await refusal(scope, receive, send)
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.max_bytes:
+            part = await receive()
+            seen += len(part.get("body", b""))
+            if seen > most:
                 # any other exception while a body is read becomes a 400
-                raise HTTPException(413, self._message())
-            return message
+                raise HTTPException(413, message)
+            return part
 
         await self.app(scope, counted, send)
 
-    def _is_over(self, digits: bytes) -> bool:
-        # Python refuses to read integers of thousands of digits
-        return len(digits) > _MOST_DIGITS or int(digits) > self.max_bytes
 
-    def _message(self) -> str:
-        return (
-            f"the body is larger than {self.max_bytes} bytes (TRIBUNAL_MAX_BODY_BYTES); "
-            "send many pairs as a dataset and a batch"
-        )
+def _is_over(digits: bytes, most: int) -> bool:
+    # Python refuses to read integers of thousands of digits
+    return len(digits) > _MOST_DIGITS or int(digits) > most
 
 
 _TITLE: Final = "Tribunal"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import httpx
@@ -15,6 +17,11 @@ from sqlalchemy import event
 from app.core.http.field_errors import field_errors
 from app.core.limits import Limits, shape_fault
 from app.core.runtime import Runtime
+from app.formats import preferences
+from judges.openai.answers import verbalized_labels
+from judges.openai.replies import Reply
+from judges.prompting.label_tokens import LabelMatcher
+from judges.types import JudgeFailure
 from tests.app.problems import assert_answered
 from tests.app.rows import labelled_rows, upload
 
@@ -110,6 +117,55 @@ async def test_a_body_of_too_many_parts_is_refused_by_the_name_of_its_limit(
     assert len(response.content) < 2_000
     # not a step for each of the parts that are too many
     assert min(counted) < 40_000 or setting == "TRIBUNAL_MAX_BODY_OBJECTS"
+
+
+@pytest.mark.parametrize("named_by", ["pair", "prompt"])
+async def test_many_labels_are_read_and_stored_beside_the_event_loop(
+    client: httpx.AsyncClient, named_by: str
+) -> None:
+    rows = labelled_rows(50)
+    await upload(client, "d", rows)
+    place = {"pair": "id", "prompt": "prompt"}[named_by]
+
+    async def on_the_loop(count: int) -> int:
+        labels = [
+            {"dataset": "d", "annotator": f"a{count} {n}", "label": "a", named_by: row[place]}
+            for n, row in zip(range(count), cycle(rows), strict=False)
+        ]
+        content = json.dumps({"labels": labels})
+        # this counts what runs in this thread, which is the loop's
+        with calls() as made:
+            answer = await client.post(
+                "/v1/labels", content=content, headers={"content-type": "application/json"}
+            )
+        assert answer.json()["accepted"] == count, answer.text
+        return made[0]
+
+    await on_the_loop(600)
+    few, many = [await on_the_loop(count) for count in (600, 1_800)]
+    assert (many - few) / 1_200 < 8
+
+
+async def test_answers_of_another_tool_are_read_beside_the_event_loop_and_none_is_lost_unsaid(
+    client: httpx.AsyncClient,
+) -> None:
+    await upload(client, "d", labelled_rows(10))
+    await client.post("/v1/queues", json={"name": "q", "dataset": "d", "purpose": "ranking"})
+    counted = []
+    for count in (500, 2_500):
+        body = b'{"data": {"item": "x"}}\n' * count
+        with calls() as made:
+            answer = await client.post(
+                "/v1/queues/q/import",
+                content=body,
+                headers={"content-type": "application/x-ndjson"},
+            )
+        assert answer.status_code == 200, answer.text
+        counted.append(made[0])
+    assert counted[1] < counted[0] + 500
+    said = answer.json()
+    assert len(said["rejected"]) == 1_000
+    assert "1500 more rows are rejected than are listed" in said["warnings"]
 
 
 def test_the_place_of_a_large_part_is_named() -> None:
@@ -219,3 +275,35 @@ async def test_a_refused_upload_names_its_first_rows(client: httpx.AsyncClient) 
     assert body["rejected_count"] == 2_000
     assert 0 < len(body["rejected"]) <= 100
     assert len(response.content) < MOST_REFUSAL_BYTES
+
+
+def _seconds(work: Callable[[str], object], text: str) -> float:
+    """Return the least processor time of a few tries."""
+    found = []
+    for _ in range(3):
+        start = time.process_time()
+        work(text)
+        found.append(time.process_time() - start)
+    return min(found)
+
+
+@pytest.mark.parametrize("blank", ["\n", "\n\n "])
+def test_blanks_between_turns_take_no_more_time_than_letters(blank: str) -> None:
+    def read(filling: str) -> object:
+        text = f"\n\nHuman: Hi{filling}x\n\nAssistant: Hello"
+        assert preferences._is_transcript(text)
+        turns = preferences._turns(text)
+        assert turns[-1] == {"role": "assistant", "content": "Hello"}
+        return turns
+
+    letters, blanks = _seconds(read, "a" * 10_000), _seconds(read, blank * (10_000 // len(blank)))
+    assert blanks < 50 * letters
+
+
+def test_a_long_reply_is_no_label_with_a_percentage_and_costs_nothing() -> None:
+    def read(text: str) -> object:
+        found = verbalized_labels(Reply(text), LabelMatcher(("A", "B")))
+        assert isinstance(found, JudgeFailure)
+        return found
+
+    assert _seconds(read, "-" * 1_000) < 20 * _seconds(read, "-" * 90)

@@ -188,3 +188,10 @@ def test_judges_are_listed_with_what_their_templates_use(folder: Path) -> None:
     names = {one["name"]: one["template"] and one["template"]["name"] for one in run_json("judges")}
     assert names == {"student": None, "dear": "pairwise"}
     assert "there is no judge 'dead'" in run("judges", "show", "dead", status=1)
+
+
+@pytest.mark.parametrize("group", ["monitors", "queue", "calibrations", "datasets", "shadows"])
+def test_a_group_without_a_verb_lists(group: str) -> None:
+    named = run(group, "list", "--limit", "3")
+    assert run(group, "--limit", "3") == named
+    assert run("queue", "status") == run("queue")

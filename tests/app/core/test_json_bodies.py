@@ -52,6 +52,38 @@ async def test_no_step_of_reading_a_large_body_runs_on_the_event_loop(
     assert threading.get_ident() not in {thread for _, thread in readers}
 
 
+async def test_a_large_body_of_several_forms_is_validated_beside_the_event_loop(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validators: list[int] = []
+    validate = ModelField.validate
+
+    def validated(self: Any, value: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(value, dict):
+            validators.append(threading.get_ident())
+        return validate(self, value, *args, **options)
+
+    monkeypatch.setattr(ModelField, "validate", validated)
+    asked: dict[str, dict[str, Any]] = {
+        "batches": {"dataset": "d", "cascade": {"judges": ["j"] * 9_000}},
+        "batches/estimate": {"input_file_id": "f", "metadata": {str(n): "v" for n in range(999)}},
+        "batches/b/retry": {str(n): [0] * 30 for n in range(900)},
+    }
+    for path, body in asked.items():
+        answer = await post(client, path, {**body, "": " " * LARGE_BODY})
+        assert answer.status_code == 422, (path, answer.text)
+    assert len(validators) == len(asked)
+    assert threading.get_ident() not in validators
+
+
+async def test_the_length_of_an_object_with_too_many_fields_is_told(
+    client: httpx.AsyncClient,
+) -> None:
+    body = {"dataset": "d", "criteria": {str(n): 1.0 for n in range(30)}}
+    answer = await client.post("/v1/leaderboards", json=body)
+    assert answer.json()["errors"][0]["msg"] == "holds 30 items, more than 20"
+
+
 async def test_a_large_body_is_refused_and_stored_as_a_small_one_is(
     client: httpx.AsyncClient,
 ) -> None:
@@ -126,3 +158,9 @@ def test_both_scanners_read_the_same(value: Any, most: int) -> None:
         return  # commas within a text are no values
     for content in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
         assert json_bodies._parse_large(content.encode(), most) == value
+
+
+def test_a_deep_body_is_read_and_held_to_the_limits() -> None:
+    deep = b"[" * 600 + b"]" * 600
+    content = b'{"deep": %s, "many": [%s1], "text": "%s"}' % (deep, b"1," * 50, b"x" * 4_000)
+    assert json_bodies._parse_large(content, 1_000) == json.loads(content)

@@ -487,6 +487,19 @@ async def test_answers_as_objects_in_a_list_are_generations(client: httpx.AsyncC
     assert one["judges"]["rank"]["p_a"] == 1
 
 
+async def test_details_of_a_row_of_generations_are_its_metadata(client: httpx.AsyncClient) -> None:
+    answers = [{"response": text, "score": n, "note": text} for n, text in enumerate("xy")]
+    rows: list[Row] = [
+        {"instruction": "Q", "generations": ["x", "y"], "details": {"source": "s"}},
+        {"instruction": "R", "completions": answers, "details": "d", "labelling_model": "m"},
+    ]
+    await _read(client, rows)
+    first, second = await pairs_of(client)
+    assert first["metadata"]["details"] == {"source": "s"}
+    assert (second["metadata"]["details"], second["metadata"]["note_b"]) == ("d", "y")
+    assert list(second["judges"]) == ["m"]
+
+
 async def test_texts_that_are_lists_in_json_are_told_of(client: httpx.AsyncClient) -> None:
     text = 'id,prompt,response_a,response_b\n1,"[""Q""]","[""x""]","[""y""]"\n'
     body = (await upload(client, text.encode(), headers={"content-type": "text/csv"})).json()

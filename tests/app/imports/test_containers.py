@@ -219,6 +219,46 @@ def test_a_parquet_table_loses_nothing_to_its_types() -> None:
     assert (metadata[0]["at"], metadata[0]["took"]) == ("01:02:00", 1.5)
 
 
+KEYS: dict[str, tuple[pa.DataType, Any, Any]] = {
+    "text": (pa.string(), "k", {"k": 1}),
+    "bytes": (pa.binary(), b"k", {"k": 1}),
+    "date": (pa.date32(), datetime.date(2020, 1, 2), {"2020-01-02": 1}),
+    "decimal": (pa.decimal128(5, 2), Decimal("1.50"), {"1.5": 1}),
+    "number": (pa.int64(), 7, {"7": 1}),
+    "truth": (pa.bool_(), True, {"true": 1}),
+    "struct": (pa.struct([("x", pa.int64())]), {"x": 2}, [[{"x": 2}, 1]]),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_map_of_a_parquet_table_may_have_any_keys(name: str) -> None:
+    kind, key, expected = KEYS[name]
+    maps = pa.array([[(key, 1)]], pa.map_(kind, pa.int64()))
+    texts = {column: [column] for column in ("id", "prompt", "response_a", "response_b")}
+    out = io.BytesIO()
+    pq.write_table(pa.table({**texts, "extra": maps}), out)
+    found = _staged("set.parquet", out.getvalue())
+    assert not isinstance(found, str), found
+    assert json.loads(found[0].pair["metadata"]) == {"extra": expected}
+
+
+def test_a_moment_that_python_does_not_know_is_kept_as_text() -> None:
+    out = io.BytesIO()
+    texts = {column: ["1", "2"] for column in ("id", "prompt", "response_a", "response_b")}
+    texts["response_b"] = ["x", "y"]
+    far = pa.array([0, 400_000_000_000], pa.int64()).cast(pa.timestamp("s"))
+    pq.write_table(pa.table({**texts, "at": far}), out)
+    found = _staged("set.parquet", out.getvalue())
+    assert not isinstance(found, str), found
+    said = [json.loads(one.pair["metadata"])["at"] for one in found]
+    assert said == ["1970-01-01 00:00:00.000", "14645-06-30 15:06:40.000"]
+    nested = pa.array([[0], [400_000_000_000]], pa.list_(pa.int64()))
+    out = io.BytesIO()
+    table = pa.table({**texts, "at": nested.cast(pa.list_(pa.timestamp("s")))})
+    pq.write_table(table, out)
+    assert "a value that cannot be read" in str(_staged("set.parquet", out.getvalue()))
+
+
 def test_a_file_that_was_packed_twice_is_named() -> None:
     packed = gzip.compress(gzip.compress(b"id,prompt,response_a,response_b\n1,q,x,y\n"))
     assert "packed with gzip twice" in str(_staged("set.csv.gz", packed))

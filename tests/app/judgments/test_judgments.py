@@ -309,6 +309,8 @@ async def test_stored_verdicts_can_be_listed_by_status(client: httpx.AsyncClient
     listed = (await client.get("/v1/judgments", params={"status": "abstained"})).json()
     assert [row["id"] for row in listed["data"]] == ["same"]
     assert (await client.get("/v1/judgments", params={"limit": 1})).json()["has_more"]
+    unknown = await client.get("/v1/judgments", params={"batch": "none"})
+    assert unknown.json()["errors"][0]["loc"] == ["query", "batch"]
 
 
 @pytest.mark.both_databases

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.pages import boards
 from tests.app.hand_made import upload
 from tests.app.leaderboards.test_criteria import rows, values
 from tests.app.pages.markup import Page, check
@@ -95,7 +96,7 @@ async def test_a_weight_of_a_slice_is_that_of_its_comparisons(client: httpx.Asyn
 
 
 async def test_who_beats_whom_and_people_beside(
-    client: httpx.AsyncClient, board: dict[str, Any]
+    client: httpx.AsyncClient, board: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = {"dataset": "hand", "criteria": {"helpful": 1, "style": 1}, "source": "judge:grader"}
     by_judge = (await client.post("/v1/leaderboards", json=asked)).json()
@@ -117,6 +118,12 @@ async def test_who_beats_whom_and_people_beside(
     # votes of people and scores of this judge are the same
     for row in what["rows"]:
         assert page.all("tbody")[0].text.count(row["rank_text"]) >= 2
+    # of very many models and slices a page shows the first
+    monkeypatch.setattr(boards, "_MOST_MET", 2)
+    monkeypatch.setattr(boards, "_MOST_TABLES", 1)
+    few = check(await client.get(f"/leaderboards/{board['id']}", params={"matrix": "true"}))
+    assert "Shown are the first 2 of" in few.text_of("p")
+    assert "3 tables more are in the JSON" in few.text_of("p")
 
 
 WRONG: list[tuple[dict[str, str], str]] = [

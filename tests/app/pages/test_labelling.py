@@ -127,7 +127,7 @@ async def test_an_audit_that_overrides_its_verdict_needs_a_comment(
     await judged(client, "rivers", 120)
     [certificate] = (await client.get("/v1/calibrations")).json()["data"]
     asked = {"dataset": "rivers", "purpose": "audit", "calibration": certificate["id"]}
-    made = await client.post("/v1/queues", json={**asked, "name": "audit", "labels": 8})
+    made = await client.post("/v1/queues", json={**asked, "name": "audit", "labels": 14})
     assert made.status_code == 201, made.text
     stored = (await client.get("/v1/judgments?limit=1000")).json()["data"]
     verdicts = {one["id"]: one["label"] for one in stored}
@@ -138,7 +138,7 @@ async def test_an_audit_that_overrides_its_verdict_needs_a_comment(
         if verdicts.get(row["id"])
     }
     ann = {"annotator": "ann"}
-    claimed = await client.post("/v1/queues/audit/claim", json={**ann, "n": 8})
+    claimed = await client.post("/v1/queues/audit/claim", json={**ann, "n": 14})
     items = {one["item"]: one for one in claimed.json()["items"]}
     said = [{"item": item, "label": "left"} for item in items]
     # a tie prefers nothing, so it overrides nothing
@@ -150,7 +150,7 @@ async def test_an_audit_that_overrides_its_verdict_needs_a_comment(
         for one in said[1:]
         if items[one["item"]]["left"] != preferred[items[one["item"]]["prompt"]]
     ]
-    assert 0 < len(wanted) < 7
+    assert 0 < len(wanted) < 13
     for _ in wanted:
         page = check(await client.get("/label/audit", params=ann))
         assert "The verdict that you audit prefers the other" in page.text_of("p")

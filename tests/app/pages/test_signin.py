@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
@@ -190,3 +191,25 @@ async def test_without_keys_nobody_needs_to_sign_in(client: httpx.AsyncClient) -
     token = check(await client.get("/judges")).token
     answer = await client.post("/signin", data={"key": "trib_x", "csrf": token})
     assert answer.status_code == 401
+
+
+async def test_whoever_has_no_key_sends_a_form_of_a_few_bytes(service: FastAPI) -> None:
+    _, _key = await make_key(service)
+    kinds = {
+        "application/x-www-form-urlencoded": b"key=" + b"a" * 20_000,
+        "multipart/form-data; boundary=x": b'--x\r\ncontent-disposition: form-data; name="key"\r\n\r\n'
+        + b"a" * 20_000
+        + b"\r\n--x--\r\n",
+    }
+
+    async def drops(body: bytes) -> AsyncIterator[bytes]:
+        yield body[:10_000]
+        yield body[10_000:]
+
+    async with client_of(service) as client:
+        for media_type, body in kinds.items():
+            for path in ("/signin", "/signout"):
+                for sent in (body, drops(body)):
+                    headers = {"content-type": media_type}
+                    answer = await client.post(path, content=sent, headers=headers)
+                    assert answer.status_code == 413, (path, media_type, answer.text)

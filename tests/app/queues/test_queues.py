@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.runtime import Runtime
+from tests.app.api.test_limits import statements
 from tests.app.core.test_auth import make_key
 from tests.app.rows import certify, labelled_rows, upload
 
@@ -517,3 +518,46 @@ async def test_naive_use_of_labels_of_unequal_probability_is_refused(
     assert "label probabilities differ" in refused.json()["detail"]
     asked["min_label_probability"] = 0.25  # type: ignore[assignment]
     assert (await client.post("/v1/calibrations", json=asked)).status_code == 201
+
+
+@pytest.mark.both_databases
+async def test_labels_are_counted_again_for_the_first_answer_of_a_person_alone(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    await _rivers(client, 4, human=False)
+    await _queue(client, votes_per_pair=2)
+    counts, again = [], []
+    steps = [("ann", 0, "left"), ("ann", 1, "left"), ("ann", 1, "right"), ("bob", 0, "tie"),
+             ("bob", 1, "skip"), ("bob", 1, "left")]  # fmt: skip
+    items = {name: await _claim(client, name, 4) for name in ("ann", "bob")}
+    for name, at, label in steps:
+        with statements(running) as sent:
+            found = await _answer(client, name, {"item": items[name][at]["item"], "label": label})
+        assert found.status_code == 201
+        again.append(any("distinct" in one.lower() and "labels" in one for one in sent))
+        shown = (await client.get("/v1/datasets/rivers")).json()
+        counts.append((shown["labels"], shown["annotators"]))
+    assert counts == [(1, 1), (2, 1), (2, 1), (3, 2), (3, 2), (4, 2)]
+    assert again == [True, False, False, True, False, False]
+    taken_back = {"annotator": "bob", "item": items["bob"][1]["item"]}
+    await client.post("/v1/queues/q/undo", json=taken_back)
+    assert (await client.get("/v1/datasets/rivers")).json()["labels"] == 3
+
+
+@pytest.mark.parametrize(("undone", "left"), [(["q", "r"], 0), (["r", "q"], 0), (["r"], 1)])
+async def test_an_answer_that_was_undone_does_not_come_back_from_another_queue(
+    client: httpx.AsyncClient, undone: list[str], left: int
+) -> None:
+    await _rivers(client, 1, human=False)
+    items = {}
+    for name in ("q", "r"):
+        await _queue(client, name=name)
+        [items[name]] = await _claim(client, "ann", where=f"{name}/")
+        said = {"item": items[name]["item"], "label": "tie"}
+        assert (await _answer(client, "ann", said, queue=name)).status_code == 201
+    for name in undone:
+        body = {"annotator": "ann", "item": items[name]["item"]}
+        assert (await client.post(f"/v1/queues/{name}/undo", json=body)).status_code == 200
+    [votes] = (await _human(client)).values()
+    assert len(votes) == left
+    assert (await client.get("/v1/datasets/rivers")).json()["labels"] == left
