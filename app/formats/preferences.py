@@ -19,7 +19,9 @@ from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import both_sides
 
 Row = dict[str, Any]
-_TURN: Final = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):")
+_BEGINNING: Final = re.compile(r"\s*(Human|Assistant):")
+# blanks are looked at only from where they begin, so that many of them take no more time than letters
+_TURN: Final = re.compile(r"(?<=\S)(\s+)(Human|Assistant):")
 _ROLES: Final = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
     "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "system": "system",
@@ -98,16 +100,18 @@ def _with_transcripts(row: Row, chosen: str, rejected: str) -> Row:
 
 
 def _is_transcript(text: str) -> bool:
-    found = _TURN.match(text.lstrip("\n") if not text.startswith("\n\n") else text)
+    found = _BEGINNING.match(text)
     return found is not None and found[1] == "Human" and "Assistant:" in text
 
 
 def _turns(text: str) -> list[Row]:
-    _, *pieces = _TURN.split(text)
+    begins = [found for found in [_BEGINNING.match(text)] if found]
+    begins += [found for found in _TURN.finditer(text) if "\n\n" in found[1]]
+    ends = [found.start() for found in begins[1:]] + [len(text)]
     names = {"Human": "user", "Assistant": "assistant"}
     return [
-        {"role": names[who], "content": said.strip()}
-        for who, said in zip(pieces[::2], pieces[1::2], strict=True)
+        {"role": names[found.groups()[-1]], "content": text[found.end() : end].strip()}
+        for found, end in zip(begins, ends, strict=True)
     ]
 
 

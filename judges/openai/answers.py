@@ -91,6 +91,7 @@ _REASON: Final = re.compile(
     r"(?:because|since|due|as|for|\u56e0\u4e3a|\u7531\u4e8e)", re.IGNORECASE
 )
 _VERBALIZED: Final = re.compile(r"\W*?(\S+?)[\s:,;(-]+(\d{1,3}(?:\.\d{1,6})?)\s*%\W*")
+_LONGEST_VERBALIZED: Final = 100
 _THINKING: Final = (
     "the model was still thinking: give it more max_tokens, or switch its thinking off"
 )
@@ -149,7 +150,9 @@ def verbalized_labels(reply: Reply, matcher: LabelMatcher) -> LabelProbabilities
     text = visible(reply.text)
     if text is None:
         return unparseable(_THINKING)
-    found = _VERBALIZED.fullmatch(text.strip())
+    stripped = text.strip()
+    # the pattern takes the cube of the length, and a label with a percentage is short
+    found = _VERBALIZED.fullmatch(stripped) if len(stripped) <= _LONGEST_VERBALIZED else None
     index = matcher.index_of_text(found.group(1)) if found else None
     percent = float(found.group(2)) if found else 0.0
     if index is None or percent > 100:

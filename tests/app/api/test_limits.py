@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -16,6 +17,11 @@ from sqlalchemy import event
 from app.core.http.field_errors import field_errors
 from app.core.limits import Limits, shape_fault
 from app.core.runtime import Runtime
+from app.formats import preferences
+from judges.openai.answers import verbalized_labels
+from judges.openai.replies import Reply
+from judges.prompting.label_tokens import LabelMatcher
+from judges.types import JudgeFailure
 from tests.app.problems import assert_answered
 from tests.app.rows import labelled_rows, upload
 
@@ -269,3 +275,35 @@ async def test_a_refused_upload_names_its_first_rows(client: httpx.AsyncClient) 
     assert body["rejected_count"] == 2_000
     assert 0 < len(body["rejected"]) <= 100
     assert len(response.content) < MOST_REFUSAL_BYTES
+
+
+def _seconds(work: Callable[[str], object], text: str) -> float:
+    """Return the least processor time of a few tries."""
+    found = []
+    for _ in range(3):
+        start = time.process_time()
+        work(text)
+        found.append(time.process_time() - start)
+    return min(found)
+
+
+@pytest.mark.parametrize("blank", ["\n", "\n\n "])
+def test_blanks_between_turns_take_no_more_time_than_letters(blank: str) -> None:
+    def read(filling: str) -> object:
+        text = f"\n\nHuman: Hi{filling}x\n\nAssistant: Hello"
+        assert preferences._is_transcript(text)
+        turns = preferences._turns(text)
+        assert turns[-1] == {"role": "assistant", "content": "Hello"}
+        return turns
+
+    letters, blanks = _seconds(read, "a" * 10_000), _seconds(read, blank * (10_000 // len(blank)))
+    assert blanks < 50 * letters
+
+
+def test_a_long_reply_is_no_label_with_a_percentage_and_costs_nothing() -> None:
+    def read(text: str) -> object:
+        found = verbalized_labels(Reply(text), LabelMatcher(("A", "B")))
+        assert isinstance(found, JudgeFailure)
+        return found
+
+    assert _seconds(read, "-" * 1_000) < 20 * _seconds(read, "-" * 90)
