@@ -262,7 +262,9 @@ def hearing(cascade: Cascade, ties: TieRule) -> Callable[[Score], Opinion]:
 def outcome_of(tier: Tier, score: Score, opinion_of: Callable[[Score], Opinion]) -> TierOutcome:
     """Return what a judge's score contributes at its tier; `opinion_of` has heard those before."""
     label, confidence = _as_said(opinion_of(score))
-    accepted = confidence is not None and accepts(confidence, tier.threshold)
+    # where judges are heard together, those before a judge that was cut off still say something
+    may_answer = confidence is not None and not _is_cut_off(score)
+    accepted = may_answer and accepts(confidence or 0.0, tier.threshold)
     return TierOutcome(tier.judge.spec.name, score, label, confidence, accepted)
 
 

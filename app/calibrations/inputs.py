@@ -40,6 +40,8 @@ Votes = dict[int, list[Vote]]
 Replaced = Mapping[tuple[int, str], Sequence[Mapping[str, Any]]]
 PROBABILITY: Final = "label_probability"
 SELECTED: Final = "selected"
+ADJUDICATES: Final = "adjudicates"
+_OF_A_DRAW: Final = ("queue", PROBABILITY, SELECTED, ADJUDICATES)
 _COLUMN = {"a": 0, "b": 1, "tie": 2}
 
 
@@ -74,11 +76,18 @@ def known_groups(keys: Sequence[PairKey], prompts: frozenset[str]) -> frozenset[
 
 
 def draw_sample(
-    keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]], judges: Sequence[Judge]
+    keys: Sequence[PairKey],
+    votes: Mapping[int, Sequence[Vote]],
+    judges: Sequence[Judge],
+    everything: Sequence[PairKey] | None = None,
 ) -> Sample:
-    """Choose the pairs that may calibrate these judges."""
-    trained = known_groups(keys, _union(judge.spec.training_prompts for judge in judges))
-    shown = known_groups(keys, _union(judge.spec.example_prompts for judge in judges))
+    """Choose the pairs that may calibrate these judges.
+
+    A judge knows a group by any of its pairs, among `everything`, which is `keys` by default.
+    """
+    among = keys if everything is None else everything
+    trained = known_groups(among, _union(judge.spec.training_prompts for judge in judges))
+    shown = known_groups(among, _union(judge.spec.example_prompts for judge in judges))
     left_out: Counter[str] = Counter()
     kept = []
     for key in keys:
@@ -100,18 +109,80 @@ def draw_sample(
     )
 
 
-async def _fairly_drawn(
-    session: AsyncSession, request: CalibrationIn, dataset: Dataset, votes: Votes
+async def _queue_ids(
+    session: AsyncSession, request: CalibrationIn, dataset: Dataset
+) -> Collection[str] | None:
+    """Return the ids of the queues whose labels a request names; None where it names none."""
+    if request.queues is None:
+        return None
+    queues = await queries.queue_ids(session, dataset.seq, request.queues)
+    if unknown := [one for one in request.queues if one not in queues]:
+        raise Unprocessable.field(["queues"], f"the dataset has no queue {shown(unknown[0])}")
+    return set(queues.values())
+
+
+async def drawn_votes(
+    session: AsyncSession, dataset: Dataset, votes: Votes, queues: Collection[str] | None = None
 ) -> Votes:
-    queues = None
-    if request.queues is not None:
-        queues = await queries.queue_ids(session, dataset.seq, request.queues)
-        if unknown := [one for one in request.queues if one not in queues]:
-            raise Unprocessable.field(["queues"], f"the dataset has no queue {shown(unknown[0])}")
-    # a test that is repeated reads the first label of each pair alone, whatever came later
-    is_repeated = request.method == "sequential"
-    replaced = {} if is_repeated else await queries.replaced_labels(session, dataset.seq)
-    return fairly_drawn(votes, replaced, None if queues is None else set(queues.values()))
+    """Return the votes on pairs that were drawn to be labelled, people in the order of their first.
+
+    `fairly_drawn` says which ones.
+    """
+    replaced: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
+    people: dict[int, list[str | None]] = {}
+    for row in await queries.labels_of_corrected(session, dataset.seq):
+        people.setdefault(row.pair_seq, []).append(row.annotator)
+        if row.replaced_at is not None and row.annotator is not None:
+            replaced.setdefault((row.pair_seq, row.annotator), []).append(row.details)
+    placed = {seq: in_first_places(votes[seq], who) for seq, who in people.items() if seq in votes}
+    return fairly_drawn({**votes, **placed}, replaced, queues)
+
+
+def in_first_places(votes: Sequence[Vote], people: Sequence[str | None]) -> list[Vote]:
+    """Return the votes on a pair in the order in which people first voted.
+
+    A correction is stored last: in the order of what is current its person would lose the place.
+
+    Args:
+        votes: The current ones.
+        people: Who gave each label on the pair, replaced ones included, in the order they came. An
+            unknown person replaces nothing.
+
+    Example:
+        >>> said = [Vote("bob", "a", {}), Vote("ann", "b", {})]
+        >>> [vote.annotator for vote in in_first_places(said, ["ann", "bob", "ann"])]
+        ['ann', 'bob']
+    """
+    own: dict[str | None, list[Vote]] = {}
+    for vote in votes:
+        own.setdefault(vote.annotator, []).append(vote)
+    placed: list[Vote] = []
+    for who in people:
+        placed += own.pop(who, []) if who is not None else own.get(None, [])[:1]
+        own[None] = own.get(None, [])[who is None :]
+    return placed + [vote for left in own.values() for vote in left]
+
+
+def without_adjudication(votes: Votes, asked_of_all: Mapping[str, int]) -> Votes:
+    """Leave out votes that were asked for because the votes before differ.
+
+    Among the votes of all pairs they favour the side of most people, so that one annotator drawn from
+    them agrees with it more often than one drawn from people.
+
+    Args:
+        votes: By pair, in the order they came.
+        asked_of_all: Votes on every pair before others are asked for, by queue.
+    """
+    kept: Votes = {}
+    for seq, said in votes.items():
+        of_queue: Counter[object] = Counter()
+        for vote in said:
+            queue = vote.details.get("queue")
+            of_queue[queue] += 1
+            most = asked_of_all.get(str(queue), of_queue[queue])
+            if ADJUDICATES not in vote.details and of_queue[queue] <= most:
+                kept.setdefault(seq, []).append(vote)
+    return kept
 
 
 async def drawing_queues(session: AsyncSession, dataset: Dataset) -> list[str]:
@@ -150,23 +221,22 @@ def _fair_draw(
     A label that no queue asked for corrects the one before it.
     """
     for place, details in enumerate(said):
-        is_asked_for = place == 0 or "queue" in details
-        is_of_queues = queues is None or details.get("queue") in queues
-        if is_asked_for and is_of_queues and SELECTED not in details:
+        if _is_fair(details, queues, is_first=place == 0):
             return details
     return None
 
 
+def _is_fair(details: Mapping[str, Any], queues: Collection[str] | None, *, is_first: bool) -> bool:
+    is_asked_for = is_first or "queue" in details
+    is_of_queues = queues is None or details.get("queue") in queues
+    return is_asked_for and is_of_queues and SELECTED not in details
+
+
 def _drawn_as(vote: Vote, origin: Mapping[str, Any]) -> Vote:
-    """Return a vote with the queue and the probability of the label that it took the place of."""
-    own, drawn = (
-        {name: said[name] for name in (PROBABILITY, "queue") if name in said}
-        for said in (vote.details, origin)
-    )
-    if PROBABILITY not in {*own, *drawn} or own == drawn:
-        return vote
-    kept = {name: value for name, value in vote.details.items() if name not in own}
-    return replace(vote, details={**kept, **drawn})
+    """Return a vote that says how its pair was drawn for the label that it took the place of."""
+    own = {name: value for name, value in vote.details.items() if name not in _OF_A_DRAW}
+    details = {**own, **{name: origin[name] for name in _OF_A_DRAW if name in origin}}
+    return vote if details == vote.details else replace(vote, details=details)
 
 
 def _refuse_mixed_draws(votes: Iterable[Sequence[Vote]], named: Collection[str]) -> None:
@@ -262,12 +332,16 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
             await datasets.pair_keys(session, dataset, request.part) if request.part else everything
         )
         votes = await datasets.votes(session, dataset)
+        queues = await _queue_ids(session, request, dataset)
         if request.method == "sequential":
-            keys, votes = await _in_order_of_labels(session, dataset, keys)
-        votes = await _fairly_drawn(session, request, dataset, votes)
+            keys, votes = await _in_order_of_labels(session, dataset, keys, queues)
+        else:
+            votes = await drawn_votes(session, dataset, votes, queues)
+        if request.label_rule == "random_annotator":
+            votes = without_adjudication(votes, await queries.adjudicated(session, dataset.seq))
         named = await queries.queues_of_named_pairs(session, dataset.seq)
         _refuse_mixed_draws(votes.values(), named)
-        sample = draw_sample(keys, votes, judges)
+        sample = draw_sample(keys, votes, judges, everything)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
     if request.slices is not None:
         values = slice_names(sample.keys, request.slices)
@@ -327,9 +401,15 @@ def columns_of(request: CalibrationIn, n_judges: int) -> Columns:
 
 
 async def _in_order_of_labels(
-    session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey]
+    session: AsyncSession,
+    dataset: Dataset,
+    keys: Sequence[PairKey],
+    queues: Collection[str] | None,
 ) -> tuple[list[PairKey], dict[int, list[Vote]]]:
     """Return labelled pairs in the order in which they were first labelled, with those first votes.
+
+    Labels on pairs that were chosen by their verdicts do not count: the pair's place is that of the
+    first one that was drawn, so that no pair leaves because of what judges said of it.
 
     A test that is repeated while labels arrive must find every pair in its old place, with the votes
     that it read before: later votes neither move a pair nor change its label. Pairs that were
@@ -338,9 +418,14 @@ async def _in_order_of_labels(
     """
     moments: dict[int, datetime] = {}
     votes: dict[int, list[Vote]] = {}
-    for row in await queries.first_labels(session, dataset.seq):
-        moments[row.pair_seq] = row.created_at
-        votes.setdefault(row.pair_seq, []).append(vote_from_row(row))
+    begun: dict[tuple[int, str], datetime] = {}
+    for row in await queries.labels_ever(session, dataset.seq):
+        moment, who = row.created_at, row.annotator
+        is_first = who is None or begun.setdefault((row.pair_seq, who), moment) == moment
+        if _is_fair(row.details, queues, is_first=is_first) and (
+            moments.setdefault(row.pair_seq, moment) == moment
+        ):
+            votes.setdefault(row.pair_seq, []).append(vote_from_row(row))
     labelled = [key for key in keys if key.seq in moments]
 
     def place(key: PairKey) -> tuple[datetime, float, float]:

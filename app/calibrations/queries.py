@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy import Row, Select, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import Paging, fetch_page
@@ -104,26 +104,34 @@ async def add_pairs(session: AsyncSession, certificate_seq: int, pairs: Sequence
         await session.execute(insert(CertificatePair), rows)
 
 
-async def first_labels(session: AsyncSession, dataset_seq: int) -> Sequence[Row[Any]]:
-    """Return each pair's overall labels of the moment at which it was first labelled.
+async def labels_ever(session: AsyncSession, dataset_seq: int) -> Sequence[Row[Any]]:
+    """Return all overall labels of a dataset in the order they came, replaced ones, too."""
+    query = _overall_labels(Label.created_at).where(PairRow.dataset_seq == dataset_seq)
+    return list(await session.execute(query))
 
-    Also those that were replaced since.
-    """
-    first = (
-        select(Label.pair_seq, func.min(Label.created_at).label("moment"))
-        .join(PairRow, PairRow.seq == Label.pair_seq)
-        .where(PairRow.dataset_seq == dataset_seq, Label.criterion == OVERALL)
-        .group_by(Label.pair_seq)
-        .subquery()
+
+async def labels_of_corrected(session: AsyncSession, dataset_seq: int) -> Sequence[Row[Any]]:
+    """Return all overall labels on pairs of which one was replaced, in the order they came."""
+    corrected = select(Label.pair_seq).where(
+        Label.criterion == OVERALL, Label.replaced_at.is_not(None)
     )
+    query = _overall_labels(Label.replaced_at).where(
+        PairRow.dataset_seq == dataset_seq, Label.pair_seq.in_(corrected)
+    )
+    return list(await session.execute(query))
+
+
+def _overall_labels(*more: Any) -> Select[Any]:
     columns = (Label.pair_seq, Label.annotator, Label.label, Label.details, Label.criterion)
-    query = (
-        select(*columns, Label.created_at)
-        .join(first, first.c.pair_seq == Label.pair_seq)
-        .where(Label.criterion == OVERALL, Label.created_at == first.c.moment)
-        .order_by(Label.seq)
-    )
-    return (await session.execute(query)).all()
+    joined = select(*columns, *more).join(PairRow, PairRow.seq == Label.pair_seq)
+    return joined.where(Label.criterion == OVERALL).order_by(Label.seq)
+
+
+async def adjudicated(session: AsyncSession, dataset_seq: int) -> dict[str, int]:
+    """Return, by queue that asks one person more where votes differ, its votes a pair before that."""
+    query = select(Queue.id, Queue.votes_per_pair, Queue.options)
+    rows = await session.execute(query.where(Queue.dataset_seq == dataset_seq))
+    return {name: votes for name, votes, options in rows if options.get("adjudicate")}
 
 
 async def queue_ids(
@@ -153,30 +161,6 @@ async def queues_of_named_pairs(session: AsyncSession, dataset_seq: int) -> set[
     query = select(Queue.id, Queue.options).where(Queue.dataset_seq == dataset_seq)
     rows = await session.execute(query)
     return {name for name, options in rows if options.get("of_named_pairs")}
-
-
-async def replaced_labels(
-    session: AsyncSession, dataset_seq: int
-) -> dict[tuple[int, str], list[dict[str, Any]]]:
-    """Return the details of replaced overall labels, in the order in which they came.
-
-    By pair and annotator; unknown people replace nothing.
-    """
-    query = (
-        select(Label.pair_seq, Label.annotator, Label.details)
-        .join(PairRow, PairRow.seq == Label.pair_seq)
-        .where(
-            PairRow.dataset_seq == dataset_seq,
-            Label.criterion == OVERALL,
-            Label.annotator.is_not(None),
-            Label.replaced_at.is_not(None),
-        )
-        .order_by(Label.seq)
-    )
-    found: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for pair, who, details in await session.execute(query):
-        found.setdefault((pair, str(who)), []).append(details)
-    return found
 
 
 async def certified_on(

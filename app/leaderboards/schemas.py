@@ -43,12 +43,6 @@ class EloIn(BaseModel):
     scale: Positive = 400.0
 
 
-def _checked_source(source: str) -> str:
-    if source in ("human", "cascade", POWERED) or source.removeprefix(_JUDGE) not in ("", source):
-        return source
-    raise ValueError("write human, cascade, prediction_powered or judge:<name>")
-
-
 class LeaderboardIn(BaseModel):
     """Which comparisons to rank models by, and how."""
 
@@ -100,8 +94,8 @@ class LeaderboardIn(BaseModel):
 
     @field_validator("source")
     @classmethod
-    def _known_source(cls, source: str) -> str:
-        return _checked_source(source)
+    def _is_known(cls, source: str) -> str:
+        return _known_source(source)
 
     @property
     def own_judge(self) -> str | None:
@@ -159,8 +153,8 @@ class WhatIfQuery(BaseModel):
 
     @field_validator("source")
     @classmethod
-    def _known_source(cls, source: str | None) -> str | None:
-        return source if source is None else _checked_source(source)
+    def _is_known(cls, source: str | None) -> str | None:
+        return None if source is None else _known_source(source)
 
     def changes(self) -> ReweightIn | None:
         """Return what is asked for instead, None where nothing is.
@@ -187,6 +181,12 @@ class WhatIfQuery(BaseModel):
             ]
             detail = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in errors)
             raise Unprocessable(detail, errors=errors) from error
+
+
+def _known_source(source: str) -> str:
+    if source in ("human", "cascade", POWERED) or source.removeprefix(_JUDGE) not in ("", source):
+        return source
+    raise ValueError("write human, cascade, prediction_powered or judge:<name>")
 
 
 _WEIGHED: Final = {"criterion": "criteria", "slice": "slice_weights"}

@@ -177,7 +177,8 @@ class _Answering:
             why = f"{one.item} has its {item.wanted} votes already; your answer is kept beside them"
             return why, True
         await self._store(one, item, "answered")
-        await self._label(one, item)
+        adjudicates = item.votes >= self.queue.votes_per_pair
+        await self._label(one, item, adjudicates=adjudicates)
         await recount(self.session, self.queue, item, item.votes + 1)
         return "stored"
 
@@ -196,7 +197,10 @@ class _Answering:
         if item.said == one.label and (item.details or {}).get("comment") == one.comment:
             return "unchanged"
         await self._store(one, item, "answered")
-        await self._label(one, item)
+        criterion = self.queue.options.get("criterion", "overall")
+        before = await queries.labels_of(self.session, item.pair_seq, self.annotator, criterion)
+        own = [each.details for each in before if each.details.get("queue") == self.queue.id]
+        await self._label(one, item, adjudicates="adjudicates" in (own or [{}])[-1])
         return "replaced"
 
     async def _store(self, one: AnswerIn, item: Claimed, state: str) -> None:
@@ -210,13 +214,14 @@ class _Answering:
             answered_at=self.moment,
         )
 
-    async def _label(self, one: AnswerIn, item: Claimed) -> None:
+    async def _label(self, one: AnswerIn, item: Claimed, *, adjudicates: bool) -> None:
         assert item.left_is is not None
         details = {
             **_details(one),
             "first_shown": item.left_is,
             "queue": self.queue.id,
             **({"both": True} if one.label == "both" else {}),
+            **({"adjudicates": True} if adjudicates else {}),
             **({"selected": self.queue.purpose} if self.queue.purpose in STATUSES else {}),
             **({} if item.probability is None else {"label_probability": item.probability}),
         }

@@ -38,7 +38,11 @@ class QueueIn(BaseModel):
     labels: int | None = Field(
         None, ge=1, description="how many pairs to label; default: all, for ranking at most 200"
     )
-    unlabelled: bool = Field(False, description="only pairs without any label yet")
+    unlabelled: bool = Field(
+        False,
+        description="only pairs without any label yet; where pairs are drawn, those of audits and "
+        "finishes count as none",
+    )
     criterion: TrimmedName = OVERALL
     guidelines: str | None = Field(None, max_length=20_000, description="shown beside each pair")
     allow_tie: bool = True

@@ -7,7 +7,7 @@ is one transaction that has locked the queue, so that no pair goes to too many p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.queues import ClaimBody, ItemBody, Purpose
 from app.calibrations import stored as calibrations
+from app.calibrations.inputs import drawn_votes
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.lists import required
-from app.core.models import Dataset, Leaderboard, Queue, new_id
+from app.core.models import OVERALL, Dataset, Leaderboard, Queue, new_id
 from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
@@ -34,6 +35,7 @@ from judges.types import Pair
 
 OTHER_SIDE: Final = {"a": "b", "b": "a"}
 SIDES: Final = ("left", "right")
+_DRAWN: Final[tuple[Purpose, ...]] = ("calibration", "ranking")
 STATUSES: Final[Mapping[Purpose, tuple[str, ...]]] = {
     "audit": ("accepted",),
     "finish": ("abstained", "failed"),
@@ -141,7 +143,7 @@ async def _drawn(session: AsyncSession, dataset: Dataset, request: QueueIn) -> l
     if request.pairs is not None:
         keys = _named(keys, request.pairs)
     if request.unlabelled:
-        done = await queries.labelled_pairs(session, dataset.seq, request.criterion)
+        done = await _labelled(session, dataset, request)
         keys = [key for key in keys if key.seq not in done]
     keys = await _of_verdicts(session, dataset, request, keys)
     if not keys:
@@ -152,6 +154,17 @@ async def _drawn(session: AsyncSession, dataset: Dataset, request: QueueIn) -> l
     if request.purpose == "asked":
         return [Drawn(key) for key in keys[: request.labels]]
     return uniformly(keys, request.seed, request.labels)
+
+
+async def _labelled(session: AsyncSession, dataset: Dataset, request: QueueIn) -> Collection[int]:
+    """Return the pairs that are labelled.
+
+    What was labelled because of its verdict, in an audit or a finish, counts in no sample. Where it
+    could not be drawn either, the pairs that are drawn would lack what judges abstain on.
+    """
+    if request.purpose in _DRAWN and request.criterion == OVERALL:
+        return await drawn_votes(session, dataset, await datasets.votes(session, dataset))
+    return await queries.labelled_pairs(session, dataset.seq, request.criterion)
 
 
 def _named(keys: Sequence[PairKey], wanted: Sequence[str]) -> list[PairKey]:

@@ -82,7 +82,8 @@ class Path:
         rows: Rows of the sample that test the path.
         margins: Shape (k,): `scores` share the thresholds; None where confidences do.
         is_fixed: The nodes were fixed without the pairs that test the path.
-        top: Threshold at which most of the pool is answered; None without a pool.
+        top: Shared threshold at which most of the pool is answered, in the units of `thresholds`; None
+            without a pool.
     """
 
     name: str
@@ -202,7 +203,7 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
     rows = np.arange(sample.n)
     return Path(
         name, share, nodes[:, None], is_on_path, weights, rows, ground.margins, ground.is_coarse,
-        _top(ground.pool[:, is_on_path]),
+        _top(scores(ground.pool[:, is_on_path], margins)),
     )  # fmt: skip
 
 

@@ -81,7 +81,7 @@ _CONTROL_TOKENS: Final = re.compile(
       | /?(?:start|begin|beginning|end)_of_\w{{1,32}}>
       | /?(?:fim|longcat)_\w{{1,32}}>
       | (?:extra|extra_id|unused|reserved|reserved_special_token|SPECIAL|TOKENS_UNUSED
-          |UNUSED_TOKEN|special_token|placeholder|control|mask|loc)[_:]?\d{{1,6}}>
+          |UNUSED_TOKEN|special_token|placeholder|control|ctrl|mask|loc)[_:]?\d{{1,6}}>
       | \d{{1,2}}mass>
       | (?:function|parameter)=[^<>\s]{{1,64}}>           # calls of tools
     )

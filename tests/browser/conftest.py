@@ -153,7 +153,8 @@ def everything(site: Site, name: str, rows: list[Json], **asked: Any) -> dict[st
         "report": f"/reports/{report['id']}",
         "health": f"/reports/{report['id']}/judges/cheap",
         "queue": f"/queues/{name}",
-        "label": f"/label/{name}?annotator=ann",
+        # where there is little else, by somebody with a long name
+        "label": f"/label/{name}?annotator=ann{'W' * 150 if len(rows) == 1 else ''}",
     }
 
 
@@ -181,7 +182,7 @@ def pages(site: Site) -> dict[str, str]:
     texts = (NASTY, FOREIGN, CODE, "long " * 8_000)
     for row, text in zip(rows, texts, strict=False):
         row |= {"prompt": f"{text} {row['id']}", "response_a": text, "response_b": f"{text}!"}
-    rows[0]["metadata"] = {"task": NASTY[:60]}
+    rows[0]["metadata"] = {"task": NASTY[:60], "W" * 200: "a long name"}
     for number, row in enumerate(rows):
         # two people, who judge by two criteria; a tie links the models of odd names to the others
         first = row["human"][0]["label"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from calibration.preference import TieRule
 from judges.base import Judge, JudgeHealth, JudgeSpec, note_failure
-from judges.cascade import CascadeVerdict, Tier, judge_pair, judge_stream
+from judges.cascade import Cascade, CascadeVerdict, Tier, judge_pair, judge_stream
 from judges.errors import JudgeUnavailable
 from judges.probability import normalise
 from judges.records import score_from_record
@@ -328,6 +328,14 @@ async def test_after_the_deadline_pairs_fail_and_finished_scores_are_kept() -> N
     kept = [[score.judge for score in verdict.fresh] for verdict in verdicts]
     assert kept.count(["quick"]) == 4
     assert kept.count([]) == 6
+
+
+async def test_what_judges_before_say_together_is_no_answer_of_one_that_was_cut_off() -> None:
+    tiers = (Tier(Scripted("quick", 0.8), 0.9), Tier(Scripted("slow", 0.9, pause=30), 0.6))
+    deadline = asyncio.get_running_loop().time() + 0.05
+    verdict = await judge_pair(pair_of(), Cascade(tiers, "stacked"), deadline=deadline)
+    assert verdict.tiers[1].confidence == 0.8
+    assert (verdict.status, verdict.label) == ("failed", None)
 
 
 async def test_a_failure_that_the_deadline_follows_keeps_its_cause() -> None:

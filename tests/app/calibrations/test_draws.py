@@ -7,8 +7,9 @@ from typing import Any
 
 import httpx
 
-from app.calibrations.inputs import fairly_drawn
+from app.calibrations.inputs import fairly_drawn, in_first_places, without_adjudication
 from app.datasets.records import Vote
+from app.queues.service import side_on_left
 from tests.app.rows import labelled_rows, upload
 
 CASCADE = {"judges": ["cheap", "dear"]}
@@ -50,6 +51,9 @@ async def test_how_a_pair_was_first_asked_for_decides(client: httpx.AsyncClient)
     # an audit by the same person, also of pairs that were drawn before
     await label_all(client, "audit", purpose="audit", pairs=[*sorted(drawn)[:10], *rest[:5]])
     assert await counted(client, seed=1) == 40
+    again = {"name": "more", "dataset": "rivers", "unlabelled": True}
+    more = (await client.post("/v1/queues", json=again)).json()
+    assert more["pairs"] == 20  # pairs of audits can still be drawn
     await say(client, "anna", [*sorted(drawn)[:3], *rest[:2]])  # corrections
     assert await counted(client, seed=2) == 40
     await say(client, "bob", rest[:7])
@@ -70,6 +74,59 @@ async def test_how_a_pair_was_first_asked_for_decides(client: httpx.AsyncClient)
     assert planned.status_code == 200, planned.text
 
 
+async def test_a_pair_that_was_audited_first_has_its_place_in_a_test_that_is_repeated(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [{**row, "human": []} for row in labelled_rows(60)]
+    await upload(client, "rivers", rows)
+    names = [str(row["id"]) for row in rows]
+    await label_all(client, "audit", purpose="audit", pairs=names[:20])
+    await say(client, "anna", names[:3])  # corrections of audits
+    await label_all(client, "sample", labels=60)
+    await say(client, "bob", names)
+    assert await counted(client, method="sequential") == 60
+
+
+async def test_third_votes_are_of_no_random_annotator(client: httpx.AsyncClient) -> None:
+    rows = [{**row, "human": []} for row in labelled_rows(20)]
+    await upload(client, "rivers", rows)
+    queue = {"name": "two", "dataset": "rivers", "votes_per_pair": 2, "adjudicate": True}
+    assert (await client.post("/v1/queues", json={**queue, "allow_tie": False})).status_code == 201
+    shown: list[dict[str, str]] = []
+    for who, label in (("anna", "a"), ("bob", "b"), ("eve", "a"), ("eve", "b")):
+        claim = {"annotator": who, "n": 60}
+        items = (await client.post("/v1/queues/two/claim", json=claim)).json()["items"]
+        items = items or shown  # a second answer of the same person
+        shown = items
+        answers = [
+            {"item": one["item"], "label": side_of(one["item"], who, label)} for one in items
+        ]
+        sent = {"annotator": who, "answers": answers}
+        assert (await client.post("/v1/queues/two/answers", json=sent)).status_code == 201
+    listed = await client.get("/v1/labels", params={"dataset": "rivers", "limit": 200})
+    third = [one for one in listed.json()["data"] if one.get("adjudicates")]
+    assert [(one["annotator"], one["label"]) for one in third] == [("eve", "b")] * 20
+    asked = {"dataset": "rivers", "cascade": CASCADE, "label_rule": "random_annotator"}
+    made = (await client.post("/v1/calibrations", json=asked)).json()
+    document = (await client.get(f"/v1/calibrations/{made['id']}/export")).json()
+    votes = document["evidence"]["pairs"]["votes"]
+    assert (votes["a"], votes["b"]) == ([1] * 20, [1] * 20)
+
+
+def side_of(item: str, who: str, label: str) -> str:
+    return "left" if side_on_left(0, item, who) == label else "right"
+
+
+def test_votes_that_others_called_for_are_found_without_their_mark() -> None:
+    said = [Vote(who, "a", {"queue": "q"}) for who in ("ann", "bob", "eve")]
+    marked = Vote("eve", "a", {"queue": "of another service", "adjudicates": True})
+    kept = without_adjudication({1: said, 2: [*said[:1], marked], 3: said[:2]}, {"q": 2})
+    assert kept == {1: said[:2], 2: said[:1], 3: said[:2]}
+    unknown = [Vote(None, "a", {}), Vote(None, "b", {})]
+    placed = in_first_places([said[1], *unknown, said[0]], ["ann", None, "bob", None, "ann"])
+    assert placed == [said[0], unknown[0], said[1], unknown[1]]
+
+
 def test_a_correction_keeps_the_probability_of_the_draw() -> None:
     ranked, audited = {"queue": "q", "label_probability": 0.2}, {"queue": "r", "selected": "audit"}
     votes = {1: [Vote("ann", "a", {})], 2: [Vote("ann", "a", {})], 3: [Vote(None, "a", {})]}
@@ -77,15 +134,8 @@ def test_a_correction_keeps_the_probability_of_the_draw() -> None:
     assert {seq: said[0].details for seq, said in kept.items()} == {1: ranked, 3: {}}
     again = fairly_drawn({2: [Vote("ann", "b", ranked)]}, {(2, "ann"): [audited]})
     assert again[2][0].details == ranked
-
-
-def test_a_later_draw_does_not_change_how_probable_the_first_was() -> None:
-    """A person labels a pair, and again where a later queue draws some pairs rather than others."""
-    evenly, ranked = {"queue": "q"}, {"queue": "r", "label_probability": 0.2}
-    rarely = {"queue": "s", "label_probability": 0.5}
-    again = Vote("ann", "b", {**ranked, "seconds": 2.0})
-    for before, drawn in ({}, {}), (evenly, evenly), (rarely, rarely):
-        kept = fairly_drawn({1: [again]}, {(1, "ann"): [before]})
-        assert kept[1][0].details == {"seconds": 2.0, **drawn}
-    of_the_later = fairly_drawn({1: [again]}, {(1, "ann"): [evenly]}, {"r"})
-    assert of_the_later[1][0].details == again.details
+    # an audit after a label that nobody drew brings no probability of its own
+    later = fairly_drawn(
+        {4: [Vote("ann", "b", {**audited, "label_probability": 0.1})]}, {(4, "ann"): [{}]}
+    )
+    assert later == {4: [Vote("ann", "b", {})]}

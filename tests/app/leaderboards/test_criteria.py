@@ -164,15 +164,3 @@ async def test_one_criterion_needs_votes_on_it(client: httpx.AsyncClient) -> Non
     answer = await client.post("/v1/leaderboards", json=body)
     assert answer.status_code == 422
     assert "style" in answer.json()["detail"]
-
-
-@pytest.mark.parametrize("source", ["nonsense", "judge:"])
-async def test_a_source_that_there_cannot_be_is_named(
-    client: httpx.AsyncClient, source: str
-) -> None:
-    await upload(client, ROWS)
-    made = await client.post("/v1/leaderboards", json={"dataset": "hand"})
-    path = f"/v1/leaderboards/{made.json()['id']}/what-if"
-    answer = await client.get(path, params={"source": source})
-    assert answer.status_code == 422
-    assert answer.json()["errors"][0]["loc"] == ["query", "source"]

@@ -101,6 +101,8 @@ async def test_who_beats_whom_and_people_beside(
     asked = {"dataset": "hand", "criteria": {"helpful": 1, "style": 1}, "source": "judge:grader"}
     by_judge = (await client.post("/v1/leaderboards", json=asked)).json()
     path = f"/leaderboards/{by_judge['id']}"
+    unknown = await client.get(f"/v1{path}/what-if", params={"source": "everybody"})
+    assert (unknown.status_code, unknown.json()["errors"][0]["loc"]) == (422, ["query", "source"])
     what = (await client.get(f"/v1{path}/what-if", params={"matrix": "true"})).json()
     meetings = what["matrix"]["meetings"]
     assert {(one["first"], one["second"]) for one in meetings} <= {

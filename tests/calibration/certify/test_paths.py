@@ -197,3 +197,17 @@ def test_margins_are_what_later_judges_take_away() -> None:
     np.testing.assert_allclose(margins_of(said), [3.0, 0.0])
     np.testing.assert_allclose(margins_of(-said), [3.0, 0.0])
     assert margins_of(said[:0]).tolist() == [0.0, 0.0]
+
+
+def test_a_path_with_margins_ends_where_most_of_the_pool_is_answered() -> None:
+    """The end is compared with what its nodes are: log-odds less the margins, not confidences."""
+    rng = np.random.default_rng(4)
+    confidence = rounded(special.expit(np.abs(rng.normal(0, 2, (200, 2)))))
+    sample = checked_sample(confidence, rng.uniform(size=(200, 2)) < 0.7)
+    margins = np.array([1.5, 0.0])
+    wide = Ground(sample, sample.confidence, (Start(0.5, 1.0),), is_coarse=False, margins=margins)
+    path = shared_path(wide, "diagonal", 1.0, np.ones(2, dtype=np.bool_))
+    assert path is not None
+    assert path.end is not None
+    answered = path_counts(path, sample).answered
+    assert answered[path.end] == 180

@@ -53,6 +53,7 @@ FAMILIES = {
     " [end_header_id] <osagent_mode> [extra_id_3]",
     "MiniMax": "]~b] ]~!b[ [e~[ ]!p~[ ]!d~[ ]<]image[>[ ]<]start\u00a0of\u00a0image[>[ <mm:think>"
     " <minimax:tool_call> <code_interpreter> <end_of_sentence>",
+    "Gemini": "<ctrl94> <ctrl99>",
     "Seed": "<seed:bos> <seed:eos> <seed:think> </seed:think> <seed:cot_budget_reflect>"
     " <seed:tool_call> <[begin▁of▁sentence]>",
     "Ling": "<role> </role> <|role_end|>",
