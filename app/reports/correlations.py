@@ -7,7 +7,7 @@ judge's rating, or with the mean over several judges. Of a pair, the mean vote i
 
 from __future__ import annotations
 
-import math
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -143,8 +143,12 @@ def _scores_of(key: PairKey, side: int) -> tuple[str | None, dict[str, list[floa
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and isinstance(value, int | float) and math.isfinite(value)
+    # compared, not converted: an int of 400 digits has no float
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -122,3 +122,18 @@ async def test_votes_are_correlated_with_recorded_verdicts(client: httpx.AsyncCl
         known = ~np.isnan(x) & ~np.isnan(y)
         assert row["n"] == known.sum() > 100
         agrees(row, x[known], y[known])
+
+
+@pytest.mark.parametrize("odd", [10**400, -(10**400), True, "7"])
+async def test_a_score_that_no_float_holds_is_left_out(client: httpx.AsyncClient, odd: Any) -> None:
+    rows = [
+        {
+            "id": f"p{n}", "prompt": f"Prompt {n}?", "response_a": f"a {n}", "response_b": f"b {n}",
+            "metadata": {"oracle_label_a": n if n else odd, "oracle_label_b": 0.5 * n + 1},
+            "judges": {"alpha": {"p_a": 0.5 + n / 20}},
+        }
+        for n in range(8)
+    ]  # fmt: skip
+    await upload(client, "odd", rows)
+    found = await report(client, dataset="odd", include="correlations")
+    assert found["correlations"]["responses"] == 15
