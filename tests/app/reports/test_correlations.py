@@ -124,7 +124,9 @@ async def test_votes_are_correlated_with_recorded_verdicts(client: httpx.AsyncCl
         agrees(row, x[known], y[known])
 
 
-@pytest.mark.parametrize("odd", [10**400, -(10**400), True, "7"])
+@pytest.mark.parametrize(
+    "odd", [10**400, -(10**400), True, "7"], ids=["large", "small", "truth", "text"]
+)
 async def test_a_score_that_no_float_holds_is_left_out(client: httpx.AsyncClient, odd: Any) -> None:
     rows = [
         {
