@@ -191,6 +191,16 @@ async def error_of_waiting(session: AsyncSession, batch_seq: int) -> str | None:
     return (await session.scalars(query)).first()
 
 
+async def number_waiting(session: AsyncSession, batch_seq: int) -> int:
+    """Return how many shards of a batch wait for a provider's file."""
+    query = (
+        select(func.count())
+        .select_from(Shard)
+        .where(Shard.batch_seq == batch_seq, Shard.state == "todo", Shard.is_waiting.is_(True))
+    )
+    return await session.scalar(query) or 0
+
+
 async def set_promise(session: AsyncSession, batch_seq: int, promise: str) -> None:
     """Set what every verdict of a batch promises."""
     await session.execute(

@@ -136,7 +136,12 @@ async def expire_overdue(session: AsyncSession, moment: datetime) -> None:
 
 
 async def end(session: AsyncSession, batch: Batch, status: str, moment: datetime) -> None:
-    """End a batch before its last shard is complete; the caller holds its lock."""
+    """End a batch before its last shard is complete; the caller holds its lock.
+
+    Shards that wait for a provider's file are those with pairs that the cheap judges were unsure
+    of. Without them the verdicts are not those that the certificate was tested on.
+    """
+    waiting = await queries.number_waiting(session, batch.seq)
     for shard in await queries.under_way(session, batch.seq):
         _keep_what_was_spent(batch, shard)
     await session.flush()
@@ -148,7 +153,8 @@ async def end(session: AsyncSession, batch: Batch, status: str, moment: datetime
     batch.spent_usd += batch.reserved_usd
     batch.reserved_usd = 0.0
     batch.status, batch.completed_at = status, moment
-    await _settle_promise(session, batch)
+    why = f"{status} while {waiting} of its shards waited for a provider, as those do that ask more judges"
+    await _settle_promise(session, batch, why if waiting else None)
 
 
 async def count_cost_of_cancelled(db: Database, shard: Shard, counts: Mapping[str, Any]) -> None:
@@ -168,8 +174,10 @@ async def count_cost_of_cancelled(db: Database, shard: Shard, counts: Mapping[st
         stored.counts = {**stored.counts, **counts}
 
 
-async def _settle_promise(session: AsyncSession, batch: Batch) -> None:
+async def _settle_promise(session: AsyncSession, batch: Batch, why: str | None = None) -> None:
     await _hold_against_calibration(session, batch)
+    if why is not None and batch.promise == "certified":
+        await _suspend(session, batch, why)
     telemetry.batches_total.labels(status=batch.status, promise=batch.promise).inc()
 
 
@@ -182,8 +190,12 @@ async def _hold_against_calibration(session: AsyncSession, batch: Batch) -> None
     standing = batch.completed_at and why_not_promised(certificate, batch.completed_at)
     why = standing or suspended_because(certificate.body["calibration"]["failures"], seen)
     if why is not None:
-        batch.promise, batch.suspended_because = "suspended", why
-        await queries.set_promise(session, batch.seq, "suspended")
+        await _suspend(session, batch, why)
+
+
+async def _suspend(session: AsyncSession, batch: Batch, why: str) -> None:
+    batch.promise, batch.suspended_because = "suspended", why
+    await queries.set_promise(session, batch.seq, "suspended")
 
 
 async def cancel(running: Runtime, batch_id: str) -> dict[str, Any]:

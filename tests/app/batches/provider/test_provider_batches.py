@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.batches.provider.loop import Rounds
 from app.batches.worker.loop import Worker
-from app.core.models import ProviderFile, ProviderLine, Score, Shard
+from app.core.models import Batch, ProviderFile, ProviderLine, Score, Shard
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from judges.prompting.examples import LabelledPair
@@ -316,6 +316,24 @@ async def test_a_budget_is_kept_over_rounds_and_used_up(
 def _pair() -> Any:
     texts = ("the left of 13: good good good",), ("the right of 13: good good good good",)
     return Pair("p", (Message("user", "Which is 13?"),), *texts)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_batch_that_ends_while_shards_wait_promises_nothing(
+    client: httpx.AsyncClient, running: Runtime, provider: Provider, waits: bool
+) -> None:
+    """What has ended by then are the shards whose pairs asked fewer judges."""
+    provider.plan = Plan(looks=1000)
+    install(running, {"j": later(provider)}, [0.5])
+    batch_id = await create(client)
+    if waits:
+        await work(running)
+    async with running.db.write() as session:
+        await session.execute(update(Batch).values(promise="certified"))
+    assert (await client.post(f"/v1/batches/{batch_id}/cancel")).status_code == 200
+    shown = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert shown["promise"] == ("suspended" if waits else "certified")
+    assert ("while 3 of its shards waited" in str(shown["suspended_because"])) == waits
 
 
 async def test_a_cancelled_batch_is_cancelled_at_the_provider_and_keeps_what_was_paid_for(
