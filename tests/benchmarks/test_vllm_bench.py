@@ -40,6 +40,7 @@ def test_vllm_understands_the_command_line(tmp_path: Path, environment: None) ->
     assert (understood.load_format, understood.gpu_memory_utilization) == ("dummy", 0.2)
 
 
+@pytest.mark.slow
 def test_vllm_runs_it_and_says_its_rate(tmp_path: Path, environment: None) -> None:
     model = tiny(tmp_path, hidden=64)
     assert tokens_per_second(model.folder, model.engine, COUNTS) > 0

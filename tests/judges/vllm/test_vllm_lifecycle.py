@@ -77,6 +77,7 @@ async def until_some(tasks: list[asyncio.Task[Score]]) -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_an_engine_sees_the_devices_that_it_was_given(folders: dict[str, Path]) -> None:
     host = EngineHost()
     before = set(multiprocessing.active_children())

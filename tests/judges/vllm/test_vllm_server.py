@@ -37,7 +37,10 @@ class Server:
     base_url: str
 
 
-@pytest.fixture(scope="module", params=KINDS)
+# each starts a server, some half a minute; the engines of all kinds are tested beside
+@pytest.fixture(
+    scope="module", params=[KINDS[0], *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS[1:])]
+)
 def server(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Iterator[Server]:
     kind: Kind = request.param
     port = free_port()
