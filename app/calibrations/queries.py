@@ -112,12 +112,13 @@ async def labels_ever(session: AsyncSession, dataset_seq: int) -> Sequence[Row[A
 
 async def labels_of_corrected(session: AsyncSession, dataset_seq: int) -> Sequence[Row[Any]]:
     """Return all overall labels on pairs of which one was replaced, in the order they came."""
-    corrected = select(Label.pair_seq).where(
-        Label.criterion == OVERALL, Label.replaced_at.is_not(None)
+    of_dataset = PairRow.dataset_seq == dataset_seq
+    corrected = (
+        select(Label.pair_seq)
+        .join(PairRow, PairRow.seq == Label.pair_seq)
+        .where(of_dataset, Label.criterion == OVERALL, Label.replaced_at.is_not(None))
     )
-    query = _overall_labels(Label.replaced_at).where(
-        PairRow.dataset_seq == dataset_seq, Label.pair_seq.in_(corrected)
-    )
+    query = _overall_labels(Label.replaced_at).where(of_dataset, Label.pair_seq.in_(corrected))
     return list(await session.execute(query))
 
 

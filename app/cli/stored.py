@@ -81,7 +81,16 @@ def add_list(group: typer.Typer, collection: str, what: str, render: Render) -> 
         page = reading.page_of(
             collection, Where(server, key), limit=limit, after=after, order=order.value
         )
-        Console(as_json).show(page, render if page["data"] else _say_none(what))
+        Console(as_json).show(page, _with_more(render) if page["data"] else _say_none(what))
+
+
+def _with_more(render: Render) -> Render:
+    def show(screen: Screen, page: Any) -> None:
+        render(screen, page)
+        if page["has_more"]:
+            screen.print(f"there are more: --after {page['last_id']}")
+
+    return show
 
 
 def _say_none(what: str) -> Render:
@@ -276,7 +285,7 @@ def list_verdicts(  # noqa: PLR0913  # a verb's options are its parameters
     query = {"batch": ref, "status": status, "limit": limit, "after": after, "order": "asc"}
     with open_tribunal(server, key, only_reads=True) as tribunal:
         page = tribunal.get("/v1/judgments", **query)
-    Console(as_json).show(page, board_tables.verdicts)
+    Console(as_json).show(page, _with_more(board_tables.verdicts))
 
 
 add_list(_batches, "batches", "batches", board_tables.batches)

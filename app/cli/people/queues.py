@@ -118,7 +118,10 @@ def status(
     """Show how far a queue is, how people agree, and whose labels should be looked at."""
     with open_tribunal(server, key, only_reads=True) as tribunal:
         if queue is None:
-            Console(as_json).show(tribunal.get("/v1/queues", limit=MOST_ROWS), _show_all)
+            page = tribunal.get("/v1/queues", limit=MOST_ROWS)
+            Console(as_json).show(page, _show_all)
+            if page["has_more"]:
+                note(f"there are more: tribunal queue list --after {page['last_id']}")
         else:
             Console(as_json).show(tribunal.queues.retrieve(queue), _show)
 

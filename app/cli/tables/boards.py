@@ -120,8 +120,6 @@ def stored(console: Screen, page: Body) -> None:
         names = (one["dataset"], one["source"], one["method"], first)
         table.add_row(one["id"], made, *names)
     console.print(table)
-    if page["has_more"]:
-        console.print(f"there are more: --after {page['last_id']}")
 
 
 def comparison(console: Screen, body: Body) -> None:
@@ -302,7 +300,7 @@ def datasets(console: Screen, page: Body) -> None:
         counts = (str(one[name]) for name in ("pairs", "groups", "labels"))
         judges = str(len(one["recorded_judges"]))
         table.add_row(one["name"], _made(one), *counts, judges, one["id"])
-    _print(console, table, page)
+    console.print(table)
 
 
 def calibrations(console: Screen, page: Body) -> None:
@@ -321,7 +319,7 @@ def calibrations(console: Screen, page: Body) -> None:
             percent(found.get("coverage")), one.get("columns") or "-", _margin(one),
             ", ".join(tier["judge"] for tier in one.get("thresholds", [])) or "-",
         )  # fmt: skip
-    _print(console, table, page)
+    console.print(table)
 
 
 def _margin(certificate: Body) -> str:
@@ -342,7 +340,7 @@ def batches(console: Screen, page: Body) -> None:
             one["id"], _made(one), one["status"], str(counts["total"]), str(counts["completed"]),
             str(counts["failed"]), one["promise"], "-" if cost is None else f"{cost:.4f}",
         )  # fmt: skip
-    _print(console, table, page)
+    console.print(table)
 
 
 def verdicts(console: Screen, page: Body) -> None:
@@ -354,7 +352,7 @@ def verdicts(console: Screen, page: Body) -> None:
             "-" if one["confidence"] is None else f"{one['confidence']:.3f}",
             "; ".join(why_unanswered(one)) or "-",
         )  # fmt: skip
-    _print(console, table, page)
+    console.print(table)
 
 
 def _made(one: Body) -> str:
@@ -362,9 +360,3 @@ def _made(one: Body) -> str:
     moment: str | int = one["created_at"]
     text = moment if isinstance(moment, str) else datetime.fromtimestamp(moment, UTC).isoformat()
     return text[:19]
-
-
-def _print(console: Screen, table: Table, page: Body) -> None:
-    console.print(table)
-    if page["has_more"]:
-        console.print(f"there are more: --after {page['last_id']}")

@@ -195,3 +195,10 @@ def test_a_group_without_a_verb_lists(group: str) -> None:
     named = run(group, "list", "--limit", "3")
     assert run(group, "--limit", "3") == named
     assert run("queue", "status") == run("queue")
+
+
+def test_every_list_says_where_it_goes_on() -> None:
+    for name in ("one", "two"):
+        run("queue", "create", "rivers", "--name", name)
+    assert "there are more: --after queue_" in run("queue", "list", "--limit", "1")
+    assert "there are more" not in run("queue", "list")
