@@ -22,7 +22,8 @@ from app.batches.schemas import BatchIn, RetryIn
 from app.batches.stored import promise_now, totals_now
 from app.bodies.finishes import FinishBody
 from app.calibrations import service as calibrations
-from app.calibrations.inputs import drawing_queues, prepare
+from app.calibrations.draws import drawing_queues
+from app.calibrations.inputs import prepare
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.core.lists import Page, Paging, by_public_id, page_of, required

@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import stored as calibrations
-from app.calibrations.inputs import slice_of
 from app.core.db import rfc3339
 from app.core.errors import NotFound, Unprocessable
 from app.core.models import Dataset, Verdict
@@ -24,7 +23,7 @@ from app.core.names import Name, hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote
-from app.datasets.slices import slice_names
+from app.datasets.slices import slice_names, slice_of
 from app.imports.exporting import canonical_row
 from app.judgments import queries, reasons
 from app.labels.posting import shown_label
