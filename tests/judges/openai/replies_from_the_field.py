@@ -610,7 +610,7 @@ CASES: dict[str, Case] = {
     "204, then an answer": Case(first(lambda _: Sent(b"", 204)), ORDINARY, calls=2),
     "an entry without a token": Case(
         lambda a: answer(
-            a, None, [position(a.best, [*labels(a), {"token": None, "logprob": -9.0}, None])]
+            a, None, [position(a.best, [*labels(a), {"token": None, "logprob": -9.0}])]
         ),
         ORDINARY,
     ),
