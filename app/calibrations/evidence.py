@@ -18,13 +18,12 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from app.bodies.documents import EvidenceBody, FirstVotesBody, JudgeScores, TrafficEvidence
+from app.calibrations.draws import PROBABILITY
 from app.calibrations.inputs import (
-    PROBABILITY,
     CalibrationInputs,
     Sample,
     gather,
     opinions,
-    slice_of,
 )
 from app.calibrations.result import advise_on
 from app.calibrations.schemas import CalibrationIn, Method
@@ -32,6 +31,7 @@ from app.calibrations.signing import Fault
 from app.calibrations.traffic import Traffic
 from app.calibrations.wording import Found, OtherMethod
 from app.datasets.records import PairKey
+from app.datasets.slices import slice_of
 from app.scores.table import NO_FAILURE, ScoreTable
 from calibration import Certificate, CertifyOptions, certify_cascade
 from calibration.arrays import FloatArray

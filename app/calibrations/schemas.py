@@ -300,6 +300,30 @@ class CalibrationIn(BaseModel):
         return shown_target(self.promised_risk, self.scope)
 
 
+def refuse_misplaced_traffic(request: CalibrationIn) -> None:
+    """Refuse what does not go with method weighted, and what goes with it alone.
+
+    Raises:
+        Unprocessable: names the field.
+    """
+    if request.method == "weighted":
+        if request.ties == "class":
+            raise Unprocessable.field(
+                ["ties"], "class goes with no weighted certificate: a tie has no side to stack"
+            )
+        if request.slices is not None or request.menu is not None:
+            field = "menu" if request.slices is None else "slices"
+            raise Unprocessable.field([field], "a weighted certificate has no slices and no menu")
+        if request.traffic is None and request.max_ratio is None:
+            raise Unprocessable.field(
+                ["max_ratio"], "a known ratio needs a largest one that was fixed beforehand"
+            )
+        return
+    for name in ("traffic", "traffic_features", "max_ratio"):
+        if getattr(request, name) is not None:
+            raise Unprocessable.field([name], "goes with method weighted alone")
+
+
 def as_asked(stored: Mapping[str, Any]) -> CalibrationIn:
     """Return a stored request; before there were stacks, "auto" heard judges one at a time."""
     request = CalibrationIn.model_validate(stored)

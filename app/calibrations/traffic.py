@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.calibrations.inputs import Prepared, slice_of
+from app.calibrations.inputs import Prepared
 from app.calibrations.schemas import CalibrationIn
 from app.core.errors import Unprocessable
 from app.core.models import Dataset
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.records import PairKey
+from app.datasets.slices import slice_of
 from app.datasets.splits import group_number
 from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, fetch_missing, load_table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from app.core.errors import Unprocessable
 from app.core.inert import storable
@@ -17,6 +17,12 @@ def slice_name(value: object) -> str:
     Characters that cannot be stored are escaped: arrays of texts drop a NUL at the end.
     """
     return storable(str(value))
+
+
+def slice_of(metadata: Mapping[str, object], field: str) -> str:
+    """Return the slice of a pair, by a metadata field; empty where the field is absent."""
+    value = metadata.get(field.removeprefix("metadata."))
+    return "" if value is None else slice_name(value)
 
 
 def slice_names(keys: Sequence[PairKey], field: str) -> list[str | None]:

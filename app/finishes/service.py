@@ -22,7 +22,8 @@ from app.batches.schemas import BatchIn, RetryIn
 from app.batches.stored import promise_now, totals_now
 from app.bodies.finishes import FinishBody
 from app.calibrations import service as calibrations
-from app.calibrations.inputs import drawing_queues, prepare
+from app.calibrations.draws import drawing_queues
+from app.calibrations.inputs import prepare
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.core.lists import Page, Paging, by_public_id, page_of, required
@@ -31,6 +32,7 @@ from app.core.names import shown
 from app.core.outages import outages
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
+from app.datasets import stored_pairs
 from app.datasets.records import PairKey, Vote
 from app.finishes import queries
 from app.finishes.schemas import FinishIn, FinishRetryIn
@@ -426,7 +428,7 @@ async def rows_page(running: Runtime, finish_id: str, paging: Paging) -> Page:
         after = await _position(session, dataset, paging)
         rows = await queries.rows_page(session, finish, paging, after)
         seqs = [row.seq for row in rows]
-        votes = await datasets.votes_on(session, seqs)
+        votes = await stored_pairs.votes_on(session, seqs)
         waiting = await queries.waiting_among(session, queue.seq, seqs)
     promise = _promise(batch, certificate)
 
@@ -440,7 +442,7 @@ async def rows_page(running: Runtime, finish_id: str, paging: Paging) -> Page:
 async def _position(session: AsyncSession, dataset: Any, paging: Paging) -> int | None:
     if paging.after is None:
         return None
-    found = await datasets.position_of(session, dataset, paging.after)
+    found = await stored_pairs.position_of(session, dataset, paging.after)
     if found is None:
         raise NotFound(f"after: there is no {shown(paging.after)} in this list")
     return found

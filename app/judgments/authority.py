@@ -12,11 +12,11 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import stored as calibrations
-from app.calibrations.inputs import slice_of
 from app.calibrations.service import known_among
 from app.core.db import Database
 from app.core.errors import Conflict
 from app.core.models import JUDGE_SETTINGS, CalibrationRow, Dataset
+from app.datasets.slices import slice_of
 from app.scores import judges as cascades
 from app.scores.judges import Order, PairScores
 from calibration.certify import Rule, heard

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.judgments import VerdictBody
-from app.calibrations.inputs import slice_of
 from app.core.models import Dataset, Monitor, Queue
 from app.core.names import MAX_LENGTH
 from app.datasets import service as datasets
 from app.datasets.records import PairKey, pair_content
+from app.datasets.slices import slice_of
 from app.monitors import queries
 from app.queues import service as queues
 from app.queues.filling import Drawn

@@ -11,14 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.monitors import AuditsBody, MonitorBody
 from app.calibrations import stored as calibrations
-from app.calibrations.inputs import slice_of
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.lists import Page, Paging, by_public_id, page_of, required
 from app.core.models import Audit, CalibrationRow, Monitor, new_id
 from app.core.names import shown
 from app.core.runtime import Runtime
-from app.datasets.slices import refuse_many
+from app.datasets.slices import refuse_many, slice_of
 from app.monitors import canaries, queries
 from app.monitors.alarms import advance, target_risk
 from app.monitors.sampling import new_dataset

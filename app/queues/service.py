@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.queues import ClaimBody, ItemBody, Purpose
 from app.calibrations import stored as calibrations
-from app.calibrations.inputs import drawn_votes
+from app.calibrations.draws import drawn_votes
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.lists import required

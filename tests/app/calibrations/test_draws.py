@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from app.calibrations.inputs import fairly_drawn, in_first_places, without_adjudication
+from app.calibrations.draws import fairly_drawn, in_first_places, without_adjudication
 from app.datasets.records import Vote
 from app.queues.service import side_on_left
 from tests.app.rows import labelled_rows, upload

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import inputs
+from app.calibrations.draws import fairly_drawn, in_order_of_labels, without_adjudication
 from app.calibrations.evidence import certify
 from app.calibrations.inputs import draw_sample, gather
 from app.calibrations.schemas import CalibrationIn
@@ -188,7 +189,7 @@ def finish_broken(draws: int, *, is_mended: bool) -> float:
         votes = {i: [Vote("ann", "a", {})] for i in range(300)}
         votes |= {int(i): [Vote("ann", "a", {"queue": "sample"})] for i in drawn}
         request = CalibrationIn(dataset="made", scope="dataset", max_error=0.05)
-        fair = inputs.fairly_drawn(votes, {}, {"sample"} if is_mended else None)
+        fair = fairly_drawn(votes, {}, {"sample"} if is_mended else None)
         sample = draw_sample(keys, fair, [judge_that_knows(frozenset())])
         scores = table(p_a).rows([one.seq for one in sample.keys])
         found = certify(request, gather(request, sample, scores), None, rng)
@@ -224,7 +225,7 @@ def adjudicated_broken(draws: int, *, is_mended: bool) -> float:
                 for who, one in enumerate(asked)
             ]
         if is_mended:
-            votes = inputs.without_adjudication(votes, {"q": 2})
+            votes = without_adjudication(votes, {"q": 2})
         keys = [key(i, f"g{i}") for i in range(5000)]
         sure = rng.uniform(0.6, 0.95, 5000)
         broken += is_certified(
@@ -257,12 +258,12 @@ def drawn_later_broken(draws: int, *, is_mended: bool) -> float:
         is_wrong = rng.uniform(size=1000) < np.where(np.arange(1000) < 300, 0.5, 0.05)
         sure = rng.uniform(0.6, 0.95, 1000)
         votes: Votes = {i: [Vote("ann", "a", {"selected": "finish"})] for i in range(300)}
-        done = inputs.fairly_drawn(votes, {}) if is_mended else votes
+        done = fairly_drawn(votes, {}) if is_mended else votes
         free = [one for one in keys if one.seq not in done]
         for one in filling.uniformly(free, draw, 250):
             votes.setdefault(one.key.seq, []).append(Vote("bob", "a", {"queue": "q"}))
         p_a = np.where(is_wrong, 1 - sure, sure)
-        fair = inputs.fairly_drawn(votes, {})
+        fair = fairly_drawn(votes, {})
         broken += is_certified(keys, fair, p_a, frozenset(), target_agreement=0.88)
     return broken / draws
 
@@ -358,7 +359,7 @@ async def in_order_of_the_file(
     return sorted(placed, key=lambda one: one.position), votes
 
 
-_MENDED = inputs._in_order_of_labels
+_MENDED = in_order_of_labels
 
 
 @pytest.mark.parametrize("is_mended", [True, False])
@@ -367,7 +368,7 @@ async def test_a_sorted_file_says_nothing_of_the_order(
 ) -> None:
     draws = 6
     if not is_mended:
-        monkeypatch.setattr(inputs, "_in_order_of_labels", in_order_of_the_file)
+        monkeypatch.setattr(inputs, "in_order_of_labels", in_order_of_the_file)
     broken = await sorted_file_broken(client, draws)
     assert (broken / draws <= allowed_share(0.1, draws)) is is_mended
 

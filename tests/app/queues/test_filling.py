@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.calibrations.draws import PROBABILITY
 from app.calibrations.evidence import certify
-from app.calibrations.inputs import PROBABILITY, Sample, gather
+from app.calibrations.inputs import Sample, gather
 from app.calibrations.schemas import CalibrationIn
 from app.datasets.records import PairKey
 from app.queues.filling import Drawn, Open, by_stratum, uniformly

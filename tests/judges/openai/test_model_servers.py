@@ -231,7 +231,7 @@ async def test_a_server_with_one_slot_judges_every_pair(server: CaseServer) -> N
 async def test_time_outs_are_complaints(server: CaseServer) -> None:
     slots = AdaptiveSlots(16)
     judge = judge_of(server, timeout_s=0.05, attempts=1, orders="as_posted")
-    judge._slots = slots
+    judge._server.slots = slots
     server.reply = one_slot(0.2)
     assert {score.failure.kind for score in await scores_of(judge, 4) if score.failure} == {
         FailureKind.TIMEOUT

@@ -379,7 +379,7 @@ async def test_over_several_pools_of_connections_all_requests_are_in_flight_at_o
     assert (await judge.health()).is_ready
     assert server.most_in_flight == 20
     await judge.aclose()
-    assert all(client.is_closed for client in judge._clients.members)
+    assert all(client.is_closed for client in judge._server._clients.members)
 
 
 async def test_cancelling_a_score_leaves_the_judge_usable(server: ModelServer) -> None:

@@ -144,7 +144,7 @@ async def test_a_model_that_thinks_has_room_for_that_too(server: ModelServer) ->
     async with judge_at(server, reasons=REASONS) as judge:
         score = await judge.score(PAIR)
         server.requests.clear()
-        judge._bodies.learn("'max_tokens' is not supported", {"max_tokens": 1})
+        judge._server.bodies.learn("'max_tokens' is not supported", {"max_tokens": 1})
         await judge.explain(PAIR, score, "a")
     assert server.requests[-1]["max_completion_tokens"] == THINKING_LIMIT
 
