@@ -27,7 +27,7 @@ from app.core.http.parameters import AsKept, NewestFirst, Running
 from app.core.http.problems import TextsResponse
 from app.core.lists import Page, page_of
 from app.core.names import NAME_SCHEMA, fault_of
-from app.datasets import service, similar
+from app.datasets import service, similar, stored_pairs
 from app.datasets.deleting import delete_dataset
 from app.formats.columns.declared import DeclarationInvalid, Declared
 from app.formats.registry import ALIASES, AUTO, DIALECTS
@@ -280,7 +280,7 @@ async def list_pairs(ref: Ref, running: Running, paging: AsKept) -> Response:
     """List the pairs of a dataset as canonical rows, in the order of the file."""
     async with running.db.read() as session:
         dataset = await service.find_dataset(session, ref, _IN_PATH)
-        rows = await service.stored_page(session, dataset, paging)
+        rows = await stored_pairs.stored_page(session, dataset, paging)
     page = page_of(rows, paging.limit, canonical_row)
     return TextsResponse(page)
 

@@ -15,9 +15,9 @@ import numpy as np
 from app.core.lists import Paging
 from app.core.pools import in_thread
 from app.core.runtime import Runtime
-from app.datasets import service
+from app.datasets import service, stored_pairs
 from app.datasets.records import PairKey
-from app.datasets.service import StoredPair
+from app.datasets.stored_pairs import StoredPair
 from calibration.arrays import FloatArray
 from judges.student.model import pair_features
 from judges.types import Pair
@@ -38,12 +38,12 @@ async def similar(running: Runtime, ref: str, pair_id: str) -> dict[str, Any]:
     """
     async with running.db.read() as session:
         dataset = await service.find_dataset(session, ref, ("path", "ref"))
-        stored = await service.stored_pair(session, dataset, pair_id)
-        keys = await service.related(session, dataset, stored.key, _MOST)
+        stored = await stored_pairs.stored_pair(session, dataset, pair_id)
+        keys = await stored_pairs.related(session, dataset, stored.key, _MOST)
         around: list[StoredPair] = []
         if stored.pair is not None:
             for paging in (Paging(_AROUND, pair_id, "asc"), Paging(_AROUND, pair_id, "desc")):
-                around += await service.stored_page(session, dataset, paging)
+                around += await stored_pairs.stored_page(session, dataset, paging)
     known = {stored.key.seq, *(key.seq for key in keys)}
     others = [one for one in around if one.pair is not None and one.key.seq not in known]
     near: list[PairKey] = []

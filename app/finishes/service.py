@@ -32,6 +32,7 @@ from app.core.names import shown
 from app.core.outages import outages
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
+from app.datasets import stored_pairs
 from app.datasets.records import PairKey, Vote
 from app.finishes import queries
 from app.finishes.schemas import FinishIn, FinishRetryIn
@@ -427,7 +428,7 @@ async def rows_page(running: Runtime, finish_id: str, paging: Paging) -> Page:
         after = await _position(session, dataset, paging)
         rows = await queries.rows_page(session, finish, paging, after)
         seqs = [row.seq for row in rows]
-        votes = await datasets.votes_on(session, seqs)
+        votes = await stored_pairs.votes_on(session, seqs)
         waiting = await queries.waiting_among(session, queue.seq, seqs)
     promise = _promise(batch, certificate)
 
@@ -441,7 +442,7 @@ async def rows_page(running: Runtime, finish_id: str, paging: Paging) -> Page:
 async def _position(session: AsyncSession, dataset: Any, paging: Paging) -> int | None:
     if paging.after is None:
         return None
-    found = await datasets.position_of(session, dataset, paging.after)
+    found = await stored_pairs.position_of(session, dataset, paging.after)
     if found is None:
         raise NotFound(f"after: there is no {shown(paging.after)} in this list")
     return found

@@ -31,9 +31,9 @@ from app.core.inert import finite
 from app.core.lists import Cut, Paging
 from app.core.models import Dataset
 from app.core.names import shown
-from app.datasets import service
+from app.datasets import stored_pairs
 from app.datasets.records import Vote
-from app.datasets.service import StoredPair
+from app.datasets.stored_pairs import StoredPair
 from app.formats import argilla, label_studio
 from app.formats.canonical import default_id
 from app.formats.registry import WRITERS
@@ -223,7 +223,7 @@ async def _chunks(
 ) -> AsyncIterator[list[Given]]:
     after: str | None = None
     while True:
-        found = await service.stored_page(session, dataset, Paging(_CHUNK, after, "asc"))
+        found = await stored_pairs.stored_page(session, dataset, Paging(_CHUNK, after, "asc"))
         chunk = found[:_CHUNK]
         if chunk:
             givens = [given_of(stored) for stored in chunk]

@@ -24,7 +24,7 @@ from app.core.pools import in_thread
 from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote
 from app.datasets.score_columns import StoredScore, score_from_row
-from app.datasets.service import StoredPair
+from app.datasets.stored_pairs import StoredPair
 from app.formats.columns.declared import Declared
 from app.formats.columns.verdicts import Heard, counted
 from app.formats.registry import AUTO, known_formats

@@ -22,6 +22,7 @@ from app.core.models import Dataset, Verdict
 from app.core.names import Name, hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
+from app.datasets import stored_pairs
 from app.datasets.records import PairKey, Vote
 from app.datasets.slices import slice_names, slice_of
 from app.imports.exporting import canonical_row
@@ -119,7 +120,7 @@ async def search(running: Runtime, ref: str, asked: SearchIn) -> Body:
         look = _Look(session, dataset, asked, _judge(running, dataset, asked.judge), wanted_slice)
         found = await look.all()
         rows = found[: asked.limit]
-        excerpts = await datasets.prompts_of(session, [one.key.seq for one in rows])
+        excerpts = await stored_pairs.prompts_of(session, [one.key.seq for one in rows])
         verdicts = [one.verdict for one in rows if one.verdict is not None]
         promises = await queries.without_promise(session, verdicts)
     data = [_row(one, excerpts.get(one.key.seq, ""), promises) for one in rows]
@@ -179,7 +180,7 @@ class _Look:
         after = await self._start()
         found: list[_Seen] = []
         while self.count < most:
-            window, self.has_more = await datasets.windows(
+            window, self.has_more = await stored_pairs.windows(
                 self.session, self.dataset, after, size, with_texts=self.asked.text is not None
             )
             for seen in await self._seen(window):
@@ -206,7 +207,7 @@ class _Look:
         found: str | None = None
         after, has_more, with_texts = start - 1, True, self.asked.text is not None
         while has_more and after < end - 1:
-            window, has_more = await datasets.windows(
+            window, has_more = await stored_pairs.windows(
                 self.session, self.dataset, after, end - 1 - after, with_texts=with_texts
             )
             inside = [one for one in window if one[0].position < end]
@@ -220,14 +221,14 @@ class _Look:
     async def _start(self) -> int:
         if self.asked.after is None:
             return -1
-        position = await datasets.position_of(self.session, self.dataset, self.asked.after)
+        position = await stored_pairs.position_of(self.session, self.dataset, self.asked.after)
         if position is None:
             raise NotFound(f"after: there is no {shown(self.asked.after)} in this dataset")
         return position
 
     async def _seen(self, window: Sequence[tuple[PairKey, str | None]]) -> list[_Seen]:
         keys = [key for key, _ in window]
-        votes = await datasets.votes_on(self.session, [key.seq for key in keys])
+        votes = await stored_pairs.votes_on(self.session, [key.seq for key in keys])
         counts = [_counts(votes[key.seq]) for key in keys]
         people = _plurality(counts)
         said = await self._said(keys)
@@ -242,7 +243,7 @@ class _Look:
             newest = await queries.newest_of_pairs(self.session, [key.seq for key in keys])
             return {seq: (_of_verdict(one), one) for seq, one in newest.items()}
         if isinstance(self.judge, str):
-            recorded = await datasets.scores_on(
+            recorded = await stored_pairs.scores_on(
                 self.session, [key.seq for key in keys], [self.judge]
             )
             return {seq: (_of_score(one[self.judge]), None) for seq, one in recorded.items()}
@@ -387,10 +388,10 @@ async def pair_detail(
     asked = asked or WantedIn()
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, ref, ("path", "ref"))
-        stored = await datasets.stored_pair(session, dataset, pair_id)
+        stored = await stored_pairs.stored_pair(session, dataset, pair_id)
         seq = stored.key.seq
         before, behind = await _beside(running, session, dataset, stored.key, asked)
-        labels = await datasets.label_history(session, seq, _LABELS)
+        labels = await stored_pairs.label_history(session, seq, _LABELS)
         scores = [_score(one, recorded=True) for _, one in sorted(stored.recorded.items())]
         for judge in running.registry.judges.values():
             if not is_recorded(judge.spec):
@@ -434,7 +435,7 @@ async def _beside(
     A search looks as far as it does for a list; what lies beyond is not found.
     """
     if asked.sort == "position" and not asked.is_filtered:
-        return await datasets.neighbours(session, dataset, key.position)
+        return await stored_pairs.neighbours(session, dataset, key.position)
     is_sorted = asked.sort != "position"
     # what follows one pair is what a search finds first behind it
     start = {} if is_sorted else {"after": key.id, "limit": 1}

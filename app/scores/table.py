@@ -20,6 +20,7 @@ from app.core.errors import JudgeDown
 from app.core.models import Dataset
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
+from app.datasets import stored_pairs
 from app.datasets.records import PairKey
 from app.scores.store import ScoreKey, is_recorded, pair_key, score_key, store_scores, stored_scores
 from calibration.arrays import BoolArray, FloatArray
@@ -102,7 +103,7 @@ async def load_table(  # noqa: PLR0913 - whose scores, of what, and how they are
     parts = []
     for start in range(0, max(len(keys), 1), _CHUNK):
         some = keys[start : start + _CHUNK]
-        found = await datasets.scores_on(session, [key.seq for key in some], recorded)
+        found = await stored_pairs.scores_on(session, [key.seq for key in some], recorded)
         columns = [
             await _recorded_column(judge, some, found)
             if is_recorded(judge.spec)

@@ -16,7 +16,7 @@ from app.core.errors import Conflict, Unprocessable
 from app.core.lists import Page, Paging, page_of, required
 from app.core.models import CalibrationRow, Shadow, ShadowVerdict, new_id
 from app.core.runtime import Runtime
-from app.datasets import service as datasets
+from app.datasets import stored_pairs
 from app.judgments.authority import promises
 from app.monitors import alarms
 from app.monitors import service as monitors
@@ -152,7 +152,7 @@ async def _said_by_people(session: AsyncSession, rows: Sequence[ShadowVerdict]) 
     of_audits = await monitors.said_in_audits(session, [row.verdict_seq for row in rows])
     if of_audits:
         return {row.seq: of_audits[row.verdict_seq] for row in rows if row.verdict_seq in of_audits}
-    votes = await datasets.votes_on(session, [row.pair_seq for row in rows if row.pair_seq])
+    votes = await stored_pairs.votes_on(session, [row.pair_seq for row in rows if row.pair_seq])
     found: dict[int, Said] = {}
     for row in rows:
         own = [

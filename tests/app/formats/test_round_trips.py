@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.datasets.records import PairKey, Vote
-from app.datasets.service import StoredPair
+from app.datasets.stored_pairs import StoredPair
 from app.formats.canonical import parse_row
 from app.formats.registry import WRITERS
 from app.formats.writing import Loss, Options
