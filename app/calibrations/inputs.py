@@ -157,10 +157,10 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
         dataset = await datasets.find_dataset(session, request.dataset)
         judges = await cascades.judges_for(session, running.registry, dataset, names)
         everything = await datasets.pair_keys(session, dataset)
-        keys = (
+        own = (
             await datasets.pair_keys(session, dataset, request.part) if request.part else everything
         )
-        keys, votes = await labels_that_count(session, request, dataset, keys)
+        keys, votes = await labels_that_count(session, request, dataset, own)
         sample = draw_sample(keys, votes, judges, everything)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
     if request.slices is not None:
