@@ -26,7 +26,7 @@ WITHOUT_PROBABILITY = ("average", "published_code")
 _PROMISED_ON: dict[Promise, str] = {
     "pair": "",
     "pair_of_random_group": " (for one pair drawn at random among those pairs of a randomly drawn "
-    "group that people decide)",
+    "group that people decide, groups being drawn as the labelled ones were)",
     "first_of_random_group": " (for the pair of a group drawn at random that is labelled first)",
     "weighted_pair": " (for pairs as they come before the choice which of them to label)",
     "weighted_single_pair": " (for pairs as they come before the choice which of them to label, each "
