@@ -379,3 +379,10 @@ def turns_in(cell: object) -> object:
     except (ValueError, RecursionError):
         return cell
     return found if isinstance(found, list) else cell
+
+
+def of_python(cell: object) -> str:
+    """Return why a text is no list of turns, if it is a list as Python shows it, else ""."""
+    if not isinstance(cell, str) or not cell.lstrip("[ \n").startswith("{'"):
+        return ""
+    return "; it is written as Python shows it: use json.dumps"

@@ -51,6 +51,13 @@ async def test_lmarena_33k_is_no_mt_bench(client: httpx.AsyncClient) -> None:
     assert (body["dialect"], body["groups"], body["annotators"]) == ("lmarena_140k", 1, 2)
 
 
+async def test_conversations_as_python_shows_them_are_called_so(client: httpx.AsyncClient) -> None:
+    shown = "[{'content': 'Same?', 'role': 'user'}]"
+    for more in ({}, {"question_id": 81, "judge": "expert_1", "turn": 1}):
+        given = arena(0, conversation_a=shown, conversation_b=shown, **more)
+        assert "as Python shows it" in (await upload(client, [given])).json()["detail"]
+
+
 async def test_search_arena_has_votes_for_half_of_its_rows(client: httpx.AsyncClient) -> None:
     rows = [arena(n, winner, judge="9f2a") for n, winner in enumerate(["model_b", None])]
     for one in rows:
