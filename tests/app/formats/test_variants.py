@@ -53,7 +53,8 @@ async def test_lmarena_33k_is_no_mt_bench(client: httpx.AsyncClient) -> None:
 
 async def test_conversations_as_python_shows_them_are_called_so(client: httpx.AsyncClient) -> None:
     shown = "[{'content': 'Same?', 'role': 'user'}]"
-    for more in ({}, {"question_id": 81, "judge": "expert_1", "turn": 1}):
+    forms: list[Row] = [{}, {"question_id": 81, "judge": "expert_1", "turn": 1}]
+    for more in forms:
         given = arena(0, conversation_a=shown, conversation_b=shown, **more)
         assert "as Python shows it" in (await upload(client, [given])).json()["detail"]
 
