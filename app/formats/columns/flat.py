@@ -311,6 +311,24 @@ def _of_argilla(row: Mapping[str, Any]) -> str:
     )
 
 
+def _of_names_nearly_known(row: Mapping[str, Any]) -> str:
+    """Return the declaration where names differ from known ones by case and blanks alone."""
+    names = {re.sub(r"[\s_-]+", "_", name.strip()).casefold(): name for name in row}
+    prompt = next((names[name] for name in _PROMPTS if name in names), None)
+    answers = next(((names[a], names[b]) for a, b in _ANSWERS if a in names and b in names), None)
+    if prompt is None or answers is None:
+        return ""
+    said = {"prompt": prompt, "response_a": answers[0], "response_b": answers[1]}
+    said |= {name: names[name] for name in ("model_a", "model_b", "annotator") if name in names}
+    verdicts = like_verdicts(row)
+    if verdicts:
+        said["label"] = verdicts[0]
+    if any(not name.isprintable() or set(name) & set(',"=') for name in said.values()):
+        return ""
+    declared = ",".join(f"{field}={name}" for field, name in said.items())
+    return f'if its columns mean what their names say, give --map "{declared}" (parameter `map`)'
+
+
 def _of_texts(row: Mapping[str, Any]) -> str:
     texts = texts_in(row)
     if not texts:
@@ -334,7 +352,8 @@ def _of_anything(row: Mapping[str, Any]) -> str:
 
 
 _LOOKS: Final = (
-    _of_cells, of_columns, _of_split, _of_rows_by_name, _of_one_answer, _of_argilla, _of_rows, _of_texts, _of_anything,
+    _of_cells, of_columns, _of_split, _of_rows_by_name, _of_one_answer, _of_argilla, _of_rows,
+    _of_names_nearly_known, _of_texts, _of_anything,
 )  # fmt: skip
 
 

@@ -199,6 +199,11 @@ PREFERENCES: dict[str, tuple[Row, Any]] = {
         {"system": "Be brief.", "question": "Q", "chosen": "x", "rejected": "y"},
         [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q"}],
     ),
+    "preference fine-tuning of OpenAI": (
+        {"input": {"messages": talk("Q")}, "preferred_output": talk("Q", "x")[1:],
+         "non_preferred_output": talk("Q", "y")[1:]},
+        "Q",
+    ),
     "a history": (
         {"instruction": "Q", "history": [["u", "v"]], "chosen": "x", "rejected": "y"},
         [*talk("u", "v"), {"role": "user", "content": "Q"}],
@@ -344,6 +349,20 @@ async def test_an_answer_of_label_studio_is_a_vote(
     await _read(client, [task(*results)])
     [found] = await pairs_of(client)
     assert [(v["annotator"], v["label"]) for v in found["human"]] == [("3", label)]
+
+
+async def test_what_models_say_in_labelling_tools_is_told(client: httpx.AsyncClient) -> None:
+    predicted = [{"result": [{"type": "pairwise", "value": {"selected": "left"}}]}]
+    body = await _read(client, [task(annotations=[], predictions=predicted)])
+    assert body["warnings"] == [
+        "Label Studio tasks with predictions of a model, which are not read: 1"
+    ]
+    fields = {"prompt": "Q", "response1": "x", "response2": "y"}
+    suggested = {"fields": fields, "responses": [], "suggestions": [{"value": "response1"}]}
+    body = await _read(client, [suggested], name="other")
+    assert body["warnings"] == [
+        "Argilla records with suggestions of a model, which are not read: 1"
+    ]
 
 
 async def test_a_control_that_is_understood_in_part_is_refused(client: httpx.AsyncClient) -> None:

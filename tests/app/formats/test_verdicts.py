@@ -31,7 +31,9 @@ def texts(number: int, **fields: Any) -> dict[str, Any]:
         ("the second response", "b"), ("response1", "a"), ("output_2", "b"), ("[[A]]", "a"),
         ("A>B", "a"), ("B>>A", "b"), ("A=B", "tie"), ("Tie", "tie"), ("draw", "tie"),
         ("tie (bothbad)", "both_bad"), ("both_bad", "both_bad"), ("A is better", "a"),
-        ("C", None), ("yes", None), ("", None), ("aa", None), (1, None), (True, None), (None, None),
+        ("A++", "a"), ("B+", "b"), ("B is significantly better", "b"), ("Strongly prefer A", "a"),
+        ("prefer response B", "b"), ("About the same", "tie"), ("both are bad", "both_bad"),
+        ("A+B", None), ("prefer neither", None), ("C", None), ("yes", None), ("", None), ("aa", None), (1, None), (True, None), (None, None),
     ],
 )  # fmt: skip
 def test_a_verdict_is_told_by_its_spelling(text: Any, label: str | None) -> None:
