@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid, whole
+from app.formats.columns.declared import code_of
 from app.formats.columns.verdicts import BOTH_BAD, Heard, is_empty, is_number, spelt, with_vote
 
 VERDICTS: Final = ("label", "winner", "preference")
-_PROMPTS: Final = ("prompt", "messages", "question", "instruction", "query", "user_prompt")
+_PROMPTS: Final = ("prompt", "messages", "question", "instruction", "query", "user_prompt", "input")
 _WORDS: Final = (
     "response", "output", "answer", "completion", "generation", "reply", "text", "candidate",
 )  # fmt: skip
@@ -52,6 +53,7 @@ _VOTE: Final = ("annotator", "criterion")
 _FEW: Final = 2  # fields: a prompt and two answers are more
 _RECORDED: Final = ("label", "label_original", "label_swapped")
 _LABELS: Final = ("a", "b", "tie")
+_CODES: Final = frozenset({"-1", "0", "1", "2"})
 _RECORDS: Final = frozenset({"human", "judges", "metadata"})
 
 
@@ -97,6 +99,17 @@ def spelt_verdicts(row: Mapping[str, Any]) -> dict[str, bool]:
         name: spelt(value) is not None
         for name, value in row.items()
         if not is_empty(value) and name not in _NOT_VERDICTS and not _SHOWN.fullmatch(name)
+    }
+
+
+def codes_in(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the codes of verdicts that columns may hold, "" for any other value, by their names."""
+    return {
+        name: code if (code := code_of(value)) in _CODES else ""
+        for name, value in row.items()
+        if not is_empty(value)
+        and not _SHOWN.fullmatch(name)
+        and not _LIKE_A_VERDICT.fullmatch(name)
     }
 
 

@@ -87,6 +87,13 @@ async def test_a_declared_person_is_one(client: httpx.AsyncClient) -> None:
     assert (body["labels"], body["recorded_judges"]) == (1, ["weighted_gpt4"])
 
 
+async def test_an_input_alone_is_the_prompt(client: httpx.AsyncClient) -> None:
+    rows = [{"input": f"I{n}", "output_1": "x", "output_2": "y", "label": n} for n in (1, 2)]
+    body = await _read(client, rows, coding="1=a,2=b")
+    assert (body["pairs"], body["labels"]) == (2, 2)
+    assert [one["prompt"] for one in await pairs_of(client)] == ["I1", "I2"]
+
+
 async def test_an_input_belongs_to_the_prompt(client: httpx.AsyncClient) -> None:
     await _read(client, [alpaca(0, input="of wood")])
     assert (await pairs_of(client))[0]["prompt"] == "I0\n\nof wood"

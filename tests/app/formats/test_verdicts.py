@@ -402,6 +402,16 @@ async def test_columns_of_verdicts_are_told_of_whatever_they_are_called(
         assert any(line.startswith(f"{name}: looks like a verdict") for line in told)
 
 
+async def test_columns_of_codes_are_told_of_where_there_is_no_verdict_at_all(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [texts(n, ann=n % 3, bob=str(n % 2), level=n) for n in range(6)]
+    [said] = (await upload(client, rows)).json()["warnings"]
+    assert "ann, bob hold nothing but" in said
+    body = (await upload(client, rows, name="read", map="label=ann", coding="0=tie,1=a,2=b")).json()
+    assert (body["labels"], body["warnings"]) == (6, [])
+
+
 async def test_what_a_row_calls_metadata_is_no_further_verdict(client: httpx.AsyncClient) -> None:
     rows = [row(n, metadata={"constructed_label": "a", "ann": "b"}) for n in range(2)]
     assert (await upload(client, rows)).json()["warnings"] == []
