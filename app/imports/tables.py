@@ -7,7 +7,8 @@ import io
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
@@ -89,6 +90,8 @@ _PIECE_BYTES: Final = 16 * 2**20
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 # a page of a column is read at a time, not a whole row group
 _BUFFER_BYTES: Final = 2**20
+# a column of more bytes in one row group keeps no dictionary
+_LONG_BYTES: Final = 4 * 2**20
 # bytes that a value takes in memory at least
 _LEAST_VALUE: Final = 8
 
@@ -304,8 +307,11 @@ def parquet_rows(
         raise BadRequest(f"the Parquet file cannot be read: {error}") from error
 
 
-def _opened(source: Any, *, with_dictionaries: bool = True) -> Any:
-    """Open a Parquet file; texts that repeat stay in memory once where dictionaries are kept."""
+def _opened(source: Any, *, plain: Collection[str] | None = ()) -> Any:
+    """Open a Parquet file; texts that repeat stay in memory once, except in the `plain` columns.
+
+    `plain` is None where no column may keep its dictionary.
+    """
     import pyarrow.parquet as pq
 
     schema = pq.read_metadata(source).schema
@@ -315,27 +321,67 @@ def _opened(source: Any, *, with_dictionaries: bool = True) -> Any:
         source,
         pre_buffer=False,
         buffer_size=_BUFFER_BYTES,
-        read_dictionary=texts if with_dictionaries else [],
+        read_dictionary=[] if plain is None else [one for one in texts if one not in plain],
     )
 
 
 def _batches(file: Any, source: Any, groups: Iterable[int]) -> Iterator[Any]:
-    """Yield the rows of row groups, each with dictionaries as far as they can be kept."""
+    """Yield the rows of row groups, each with dictionaries as far as they can be kept.
+
+    Arrow gathers all texts of a row group in one dictionary, repeated or not. A column that is too
+    long for that is read without, a few rows at a time where its own dictionary holds long texts.
+    """
     import pyarrow as pa
 
-    for group in groups:
-        done = 0
-        try:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
-                done += len(batch)
-                yield batch
-        except pa.ArrowNotImplementedError:
-            # a nested column of several dictionaries
-            with _opened(source, with_dictionaries=False) as plain:
-                for batch in plain.iter_batches(batch_size=_FEW_ROWS, row_groups=[group]):
-                    if done < len(batch):
-                        yield batch.slice(done)
-                    done = max(0, done - len(batch))
+    long = _long_columns(file)
+    with _opened(source, plain=long) if long else nullcontext(file) as read:
+        for group in groups:
+            done = 0
+            rows = _rows_at_once(file, group, long)
+            try:
+                for batch in read.iter_batches(batch_size=rows, row_groups=[group]):
+                    done += len(batch)
+                    yield batch
+            except pa.ArrowNotImplementedError:
+                # a nested column of several dictionaries
+                with _opened(source, plain=None) as plain:
+                    for batch in plain.iter_batches(batch_size=_FEW_ROWS, row_groups=[group]):
+                        if done < len(batch):
+                            yield batch.slice(done)
+                        done = max(0, done - len(batch))
+
+
+def _long_columns(file: Any) -> list[str]:
+    """Return the columns with one text a row that are long in some row group."""
+    found = []
+    for number in range(len(file.schema)):
+        column = file.schema.column(number)
+        if column.physical_type == "BYTE_ARRAY" and column.max_repetition_level == 0:
+            sizes = (
+                file.metadata.row_group(group).column(number).total_uncompressed_size
+                for group in range(file.metadata.num_row_groups)
+            )
+            if max(sizes, default=0) > _LONG_BYTES:
+                found.append(column.path)
+    return found
+
+
+def _rows_at_once(file: Any, group: int, plain: Sequence[str]) -> int:
+    """Return how many rows fit in memory, if each has the longest text of the columns' dictionaries.
+
+    The first row of a column, read with its dictionary, tells how long these are.
+    """
+    import pyarrow.compute as pc
+
+    longest = 1
+    for column in plain:
+        first = next(file.iter_batches(batch_size=1, row_groups=[group], columns=[column]), None)
+        # a field of a structure is not looked into
+        array = None if first is None or "." in column else first.column(0)
+        if array is None or len(array.dictionary) == 0:
+            return _FEW_ROWS
+        longest += pc.max(pc.binary_length(array.dictionary)).as_py()
+    return min(_BATCH_ROWS, max(_FEW_ROWS, _PIECE_BYTES // longest))
 
 
 def _check_table(file: Any, meter: Meter) -> None:
