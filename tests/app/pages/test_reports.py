@@ -76,7 +76,7 @@ async def test_correlations_are_shown_and_weights_moved(client: httpx.AsyncClien
     await upload(client, "scored", scored(5))
     made = (await client.get("/v1/reports/agreement", params={"dataset": "scored"})).json()
     page = check(await client.get(f"/reports/{made['id']}"))
-    assert {"alpha", "beta", "alpha + beta"} <= set(page.text_of("th"))
+    assert "alpha + beta" in page.text_of("th")
     assert "over criteria" in page.text_of("td")
     form = {"csrf": page.token, "criterion.overall": "1", "criterion.wit": "0"}
     moved = await client.post(f"/reports/{made['id']}/reweight", data=form)
