@@ -45,7 +45,7 @@ from judges.prompting.templates import PromptTemplate, load_template
 from judges.recorded import Jury, RecordedJudge
 from judges.reward.judge import RewardJudge
 from judges.reward.poolers import HostedPooler, ServedPooler
-from judges.reward.settings import FittedOn, RewardSettings
+from judges.reward.settings import FEWEST_FOR_TAU, FittedOn, RewardSettings
 from judges.student.judge import StudentJudge
 from judges.student.model import StudentModel
 from judges.types import FailureKind, JudgeFailure, Pair, Score
@@ -92,7 +92,6 @@ Examples = Callable[[str], Sequence[LabelledPair]]
 STUDENT: Final = "student"
 DEFAULT_CASCADE: Final = "default"
 # a temperature fitted on fewer is a guess
-_FEWEST_FOR_TAU: Final = 10
 HASHING: Final = "hashing the model folder, then the model loads"
 
 
@@ -302,7 +301,7 @@ class _Workshop:
             fitted = None
             if table.tau_from is not None:
                 fitted = FittedOn.of(self._labelled(table.tau_from), table.tau_groups)
-                if len(fitted.pairs) < _FEWEST_FOR_TAU:
+                if len(fitted.pairs) < FEWEST_FOR_TAU:
                     detail = f"{len(fitted.pairs)} labelled pairs are too few to fit tau on"
                     raise ExamplesInsufficient(detail)
         except ExamplesInsufficient as error:

@@ -29,7 +29,7 @@ from app.core.runtime import Runtime
 from app.datasets.records import pair_from_row
 from app.imports.exporting import texts_of
 from app.judgments.promise import AnswerCounts, suspended_because
-from app.judgments.reasons import bodies_of
+from app.judgments.reasons import reason_body, reasons_of
 
 _MOST_RUNNING: Final = 100
 
@@ -253,12 +253,12 @@ async def _results(
             await refuse_changed(session, batch)
             promise = promise or promise_now(batch, await certificate_of(session, batch))
             explained = {(row.content_hash, row.explained_by) for row in rows if reasons}
-            why = await bodies_of(session, explained)
+            why = await reasons_of(session, explained)
         for row in rows:
             models = {"model_a": row.model_a, "model_b": row.model_b}
             said = texts_of(pair_from_row(row, {})) if texts else {}
             reason = why.get((row.content_hash, row.explained_by))
-            more = {} if reason is None else {"reason": reason}
+            more = {} if reason is None else {"reason": reason_body(reason, row.body["label"])}
             yield {**row.body, "promise": promise, **models, **more, **said}
             last = row.position or 0
 

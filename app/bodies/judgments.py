@@ -66,9 +66,9 @@ class OrdersBody(TypedDict):
 
 
 class RatingsBody(TypedDict):
-    """What a judge that rates each response alone gave on its scale."""
+    """What a judge that rates each response alone gave: on its scale, or a reward model's rewards."""
 
-    a: Annotated[float, Doc("the expected rating of response a")]
+    a: Annotated[float, Doc("the expected rating of response a, or its reward")]
     b: float
 
 
@@ -104,7 +104,8 @@ class ReasonBody(TypedDict):
         list[str],
         Doc(
             "contradicts: it ends by preferring the other response; annotator_differs: the annotator "
-            "that wrote it preferred the other one in this order; cut; and those of the texts"
+            "that wrote it preferred the other one in this order; verdict_differs: the verdict, which "
+            "hears all judges, prefers another response than this judge; cut; and those of the texts"
         ),
     ]
 
@@ -214,9 +215,14 @@ class TriedBody(TypedDict):
     flags: list[str]
     orders: NotRequired[OrdersBody]
     ratings: NotRequired[RatingsBody]
+    tau: NotRequired[
+        Annotated[
+            float | None, Doc("of a reward model: p_a is sigmoid((a - b) / tau) of its ratings")
+        ]
+    ]
     reason: NotRequired[ReasonBody]
-    tokens: TokensBody
-    cost_usd: Annotated[float | None, Doc("of the score and, if there is one, its reason")]
+    tokens: Annotated[TokensBody, Doc("of the score and, if there is one, its reason")]
+    cost_usd: Annotated[float | None, Doc("the same in USD")]
     seconds: float | None
 
 

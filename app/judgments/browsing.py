@@ -32,6 +32,7 @@ from app.scores.store import is_recorded, score_key, stored_scores
 from calibration.labels import MISSING, plurality
 from calibration.preference import opinion
 from judges.base import JudgeSpec
+from judges.reasons import Reason
 from judges.types import Score
 
 Body = dict[str, Any]
@@ -399,7 +400,7 @@ async def pair_detail(
                 scores += [_score(one, recorded=False) for one in live.values()]
         verdicts = await queries.of_pair(session, seq, _VERDICTS)
         promises = await queries.without_promise(session, verdicts)
-        said = await reasons.bodies_of(session, {_explained(one) for one in verdicts})
+        said = await reasons.reasons_of(session, {_explained(one) for one in verdicts})
     counts = _counts(stored.votes)
     return {
         "object": "pair",
@@ -418,13 +419,18 @@ async def pair_detail(
                 "verdict_id": str(one.seq),
                 "judgment": str(one.seq),
                 **one.body,
-                **({"reason": said[key]} if (key := _explained(one)) in said else {}),
+                **_why(one, said),
                 "promise": promises.get(one.seq, one.promise),
                 "created_at": rfc3339(one.created_at),
             }
             for one in verdicts
         ],
     }
+
+
+def _why(verdict: Verdict, said: Mapping[tuple[str, str | None], Reason]) -> dict[str, Any]:
+    reason = said.get(_explained(verdict))
+    return {} if reason is None else {"reason": reasons.reason_body(reason, verdict.body["label"])}
 
 
 async def _beside(

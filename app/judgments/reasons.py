@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.bodies.judgments import ReasonBody
 from app.core import telemetry
 from app.core.bulk import is_one_of, merge_rows
-from app.core.db import Database
 from app.core.models import ReasonRow
 from app.core.runtime import Runtime
 from app.datasets.score_columns import storable, usage_values
@@ -31,6 +30,8 @@ from judges.reasons import Reason, Wanted, explaining, failed_reason, wanted_of
 from judges.types import FailureKind, JudgeFailure, Pair, TokenUsage
 
 REASONS: Final = "reasons"
+#: The verdict, which hears all judges, is for another response than the judge that gives the reason.
+VERDICT_DIFFERS: Final = "verdict_differs"
 _ROWS: Final = cast(Table, ReasonRow.__table__)
 _CHUNK: Final = 5_000
 _ON_CONFLICT: Final = replacing_failures(_ROWS)
@@ -164,25 +165,32 @@ def _count(reason: Reason) -> None:
         telemetry.cost_usd_total.labels(judge=reason.judge).inc(reason.cost_usd)
 
 
-def reason_body(reason: Reason) -> ReasonBody:
-    """Return a reason as users see it."""
+def reason_body(reason: Reason, verdict: str | None = None) -> ReasonBody:
+    """Return a reason as users see it.
+
+    Args:
+        reason: What a judge said.
+        verdict: The label of the verdict that it stands beside, None where it has none. A verdict
+            that hears several judges together may prefer another response than this one does.
+    """
+    differs = verdict is not None and verdict != reason.label
     return {
         "judge": reason.judge,
         "text": None if reason.text is None else storable(reason.text),
-        "flags": list(reason.flags),
+        "flags": sorted({*reason.flags, VERDICT_DIFFERS}) if differs else list(reason.flags),
     }
 
 
-async def bodies_of(
+async def reasons_of(
     session: AsyncSession, keys: Collection[tuple[str, str | None]]
-) -> dict[tuple[str, str | None], ReasonBody]:
+) -> dict[tuple[str, str | None], Reason]:
     """Return the reasons of verdicts by content hash and fingerprint of the judge that explains."""
     by_judge: dict[str, list[str]] = {}
     for content_hash, fingerprint in keys:
         if fingerprint is not None:
             by_judge.setdefault(fingerprint, []).append(content_hash)
     return {
-        (row.content_hash, fingerprint): reason_body(_reason(row))
+        (row.content_hash, fingerprint): _reason(row)
         for fingerprint, hashes in by_judge.items()
         for row in await _stored(session, fingerprint, hashes, with_failures=True)
     }
@@ -203,14 +211,6 @@ async def all_of(
         told = {**reason_body(_reason(row)), "label": row.label}
         found.setdefault(row.content_hash, []).append(told)
     return found
-
-
-async def bodies_in(
-    db: Database, keys: Collection[tuple[str, str | None]]
-) -> dict[tuple[str, str | None], ReasonBody]:
-    """Return what `bodies_of` does, in a transaction of its own."""
-    async with db.read() as session:
-        return await bodies_of(session, keys)
 
 
 async def _stored(

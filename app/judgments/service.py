@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.judgments import ReasonBody, TierBody
+from app.bodies.judgments import TierBody
 from app.calibrations import stored as calibrations
 from app.core.db import Database, rfc3339
 from app.core.errors import Unprocessable
@@ -36,6 +36,7 @@ from app.monitors import drawing
 from app.monitors.sampling import Candidate, Where
 from app.scores.judges import PairScores
 from app.scores.store import is_recorded, store_scores
+from judges.reasons import Reason
 from judges.registry import Registry
 
 Body = dict[str, Any]
@@ -203,7 +204,7 @@ async def list_verdicts(running: Runtime, chosen: Filter, paging: Paging) -> Pag
         )
         now = await queries.without_promise(session, rows)
         explained = {(row.content_hash, row.explained_by) for row in rows if chosen.include}
-        said = await reasons.bodies_of(session, explained)
+        said = await reasons.reasons_of(session, explained)
     return page_of(
         rows,
         paging.limit,
@@ -223,14 +224,14 @@ async def places(running: Runtime, verdicts: Iterable[str]) -> dict[str, tuple[s
 
 
 def _listed(
-    row: Verdict, promise: str, said: Mapping[tuple[str, str | None], ReasonBody]
+    row: Verdict, promise: str, said: Mapping[tuple[str, str | None], Reason]
 ) -> dict[str, Any]:
     reason = said.get((row.content_hash, row.explained_by))
     return {
         "verdict_id": str(row.seq),
         "judgment": str(row.seq),
         **row.body,
-        **({} if reason is None else {"reason": reason}),
+        **({} if reason is None else {"reason": reasons.reason_body(reason, row.body["label"])}),
         **({} if row.position is None else {"position": row.position}),
         "promise": promise,
         "created_at": rfc3339(row.created_at),

@@ -18,6 +18,7 @@ from app.scores.store import is_recorded
 from judges.base import Exchange, exchanges_heard
 from judges.cascade import answer, label_and_confidence
 from judges.reasons import explaining
+from judges.reward.judge import RewardJudge
 from judges.types import TokenUsage
 
 
@@ -69,11 +70,14 @@ async def try_judge(running: Runtime, name: str, request: TryIn) -> TriedBody:
         body["orders"] = orders
     if (ratings := ratings_of(score)) is not None:
         body["ratings"] = ratings
+    if isinstance(judge, RewardJudge) and scored_by.get("input") == "response":
+        body["tau"] = judge.tau
     told = explaining(judge)
     if told is not None and label is not None:
         reason = await told.explain(pair, score, label)
         costs = (score.cost_usd, reason.cost_usd)
         body["reason"] = reason_body(reason)
+        body["tokens"] = _tokens(score.usage + reason.usage)
         body["cost_usd"] = None if None in costs else sum(cost or 0.0 for cost in costs)
     return body
 

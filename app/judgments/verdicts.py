@@ -124,7 +124,7 @@ def with_reason(body: VerdictBody, judged: Judged) -> VerdictBody:
     """Return a verdict with its reason, if it has one."""
     if judged.explained is None:
         return body
-    return {**body, "reason": reason_body(judged.explained.reason)}
+    return {**body, "reason": reason_body(judged.explained.reason, body["label"])}
 
 
 def orders_of(score: Score) -> OrdersBody | None:

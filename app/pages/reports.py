@@ -17,11 +17,19 @@ from app.core.http.access import needs
 from app.core.http.parameters import Running
 from app.core.runtime import Runtime
 from app.pages import charts
-from app.pages.frame import PageRoute, as_download, page, part, single_file
+from app.pages.frame import (
+    PageRoute,
+    as_download,
+    checked_form,
+    go_to,
+    page,
+    part,
+    single_file,
+)
 from app.pages.lists import dataset_names
 from app.pages.words import when_plain
 from app.reports import health, history, service
-from app.reports.schemas import HistoryIn
+from app.reports.schemas import AgreementIn, HistoryIn
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 Body = Mapping[str, Any]
@@ -32,6 +40,9 @@ _LEANS: Final = (
     ("style", "the one with lists, headings, bold words"),
     ("self_preference", "its own response"),
 )
+_WEIGHT: Final = "criterion."
+# a report takes so many weights
+_MOST_SLIDERS: Final = 20
 # a figure with a picture for each of very many judges is not looked at
 _MOST_PLOTTED: Final = 12
 
@@ -59,6 +70,22 @@ async def report_file(report_id: ReportId, running: Running) -> Response:
     names = await dataset_names(running, [body["dataset"]])
     shown = _shown(body, await _past(running, body), names[body["dataset"]])
     return as_download(single_file("report", running.now(), **shown), body["id"])
+
+
+@router.post("/reports/{report_id}/reweight")
+@needs(Scope.READ)
+async def reweigh(report_id: ReportId, request: Request, running: Running) -> Response:
+    """Make the report with the weights of the form, and lead to it."""
+    form = await checked_form(request)
+    kept = await service.find(running, report_id)
+    weights = [
+        f"{name.removeprefix(_WEIGHT)}={text}"
+        for name, text in form.items()
+        if name.startswith(_WEIGHT)
+    ]
+    asked = AgreementIn.model_validate({**kept.request, "criterion": weights})
+    made = await service.agreement(running, asked)
+    return go_to(f"/reports/{part(made.id)}")
 
 
 def file_of(report: Body, past: Body | None, now: datetime) -> str:
@@ -92,6 +119,7 @@ def _shown(body: Body, past: Body | None, dataset: str) -> dict[str, Any]:
         "judges": judges,
         "plots": {one["judge"]: _plots(one) for one in judges[:_MOST_PLOTTED]},
         "composition": composition,
+        "sliders": _sliders(body.get("correlations")),
         "bar": charts.shares(composition, "Who answers") if composition else None,
         "over_time": [
             (one["name"], chart)
@@ -99,6 +127,14 @@ def _shown(body: Body, past: Body | None, dataset: str) -> dict[str, Any]:
             if (chart := _over_time(one["points"], "agreement"))
         ],
     }
+
+
+def _sliders(correlations: Body | None) -> dict[str, float]:
+    """Return the weight of each criterion that people scored by, if there are several."""
+    found = correlations or {"by_response": (), "weights": {}}
+    names = [one["criterion"] for one in found["by_response"] if one["criterion"] is not None]
+    weights = {name: found["weights"].get(name, 0.0) for name in names}
+    return weights if 1 < len(weights) <= _MOST_SLIDERS else {}
 
 
 def _plots(judge: Body) -> list[tuple[str, Markup]]:

@@ -8,7 +8,7 @@ judge's rating, or with the mean over several judges. Of a pair, the mean vote i
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, TypeGuard
@@ -31,6 +31,9 @@ from calibration.intervals import Groups
 CORRELATIONS: Final = "correlations"
 _SEPARATORS: Final = (BY, "/")
 _SEVERAL: Final = 2
+
+# scores of one response in one pair, each with the person who gave it
+_Said = list[tuple[str | None, float]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,39 +110,69 @@ def rated_of(keys: Sequence[PairKey], table: ScoreTable, weights: Mapping[str, f
     """
     number: dict[object, int] = {}
     response = np.empty((len(keys), 2), dtype=np.int64)
-    columns: defaultdict[str, FloatArray] = defaultdict(lambda: np.full((len(keys), 2), np.nan))
+    said: defaultdict[str, defaultdict[int, list[_Said]]] = defaultdict(lambda: defaultdict(list))
     for row, key in enumerate(keys):
         for side, model in enumerate((key.model_a, key.model_b)):
             told, scores = _scores_of(key, side)
             asked = key.prompt_hash or key.group
             known: object = told or ((row, side) if model is None else (asked, model))
-            response[row, side] = number.setdefault(known, len(number))
-            for criterion, values in scores.items():
-                columns[criterion][row, side] = np.mean(values)
+            place = response[row, side] = number.setdefault(known, len(number))
+            for criterion, given in scores.items():
+                said[criterion][place].append(given)
+    columns = {}
+    for criterion, of_responses in said.items():
+        means = np.full(len(number), np.nan)
+        for place, of_pairs in of_responses.items():
+            means[place] = _mean_score(of_pairs)
+        columns[criterion] = means[response]
     for name in weights:
         if name not in columns:
             there = ", ".join(map(shown, columns)) or "none"
             raise _refused(f"people scored by no criterion {shown(name)}; there is {there}")
     return Rated(
-        table.judges, weights, response, dict(columns),
+        table.judges, weights, response, columns,
         np.stack([table.rating_a, table.rating_b], axis=1),
         table.p_a + np.nan_to_num(table.p_tie) / 2,
     )  # fmt: skip
 
 
-def _scores_of(key: PairKey, side: int) -> tuple[str | None, dict[str, list[float]]]:
+def _scores_of(key: PairKey, side: int) -> tuple[str | None, dict[str, _Said]]:
     """Return what tells a response apart, and the scores that people gave it by criterion."""
     kept = key.metadata.get(SCORES[side])
-    found: defaultdict[str, list[float]] = defaultdict(list)
+    found: defaultdict[str, _Said] = defaultdict(list)
     if not isinstance(kept, dict):
         oracle = key.metadata.get(f"{ORACLE}_{'ab'[side]}")
-        return None, {OVERALL: [oracle]} if _is_number(oracle) else {}
+        return None, {OVERALL: [(None, oracle)]} if _is_number(oracle) else {}
     given = kept.get("human")
     for one in given if isinstance(given, list) else ():
         if isinstance(one, dict) and _is_number(one.get("score")):
-            found[str(one.get("criterion", OVERALL))].append(one["score"])
+            who = one.get("annotator")
+            found[str(one.get("criterion", OVERALL))].append((who and str(who), one["score"]))
     told = kept.get("response")
     return told if isinstance(told, str) else None, found
+
+
+def _mean_score(of_pairs: Sequence[_Said]) -> float:
+    """Return the mean of the scores of a response, of which each of its pairs may hold others.
+
+    Pairs that are formed from rows of responses hold the same scores. Where pairs differ, a person
+    counts by the mean over all of them, and as often as there are scores by this person in one pair.
+
+    Example:
+        >>> _mean_score([[("ann", 8.0)], [("ann", 8.0), ("bob", 6.0)]])
+        7.0
+    """
+    first, *others = of_pairs
+    if all(one == first for one in others):
+        return float(np.mean([score for _, score in first]))
+    by_person: defaultdict[str | None, list[float]] = defaultdict(list)
+    times: Counter[str | None] = Counter()
+    for given in of_pairs:
+        times |= Counter(who for who, _ in given)
+        for who, score in given:
+            by_person[who].append(score)
+    means = [float(np.mean(by_person[who])) for who in times]
+    return float(np.average(means, weights=list(times.values())))
 
 
 def _is_number(value: object) -> TypeGuard[float]:

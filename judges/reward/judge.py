@@ -20,7 +20,7 @@ from judges.prompting.neutralising import neutralise
 from judges.prompting.templates import PromptTemplate
 from judges.prompting.tokens import ConversationTokens, PromptTokens, Tokenizer
 from judges.reward.poolers import Pooler, PoolingFailed
-from judges.reward.settings import RewardSettings, fit_tau, reward_spec
+from judges.reward.settings import FEWEST_FOR_TAU, FittedOn, RewardSettings, fit_tau, reward_spec
 from judges.types import FailureKind, JudgeFailure, Message, Pair, Score, TokenUsage
 from judges.vllm.settings import Pooled
 
@@ -61,8 +61,9 @@ class RewardJudge:
         self._spec = reward_spec(settings, template)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._desk: _Desk | None = None
-        self._tau = settings.tau if settings.fitted_on is None else None
-        self._fitting = asyncio.Lock()
+        #: The temperature; None until it is fitted.
+        self.tau = (settings.tau or 1.0) if settings.fitted_on is None else None
+        self._fitting: asyncio.Task[float] | None = None
 
     @property
     def spec(self) -> JudgeSpec:
@@ -101,6 +102,7 @@ class RewardJudge:
         except PoolingFailed as error:
             return self._failed(error.failure, started)
         row = self._row(pooled, tau)
+        is_alone = self._settings.input == "response"
         usage = TokenUsage(
             sum(one.prompt_tokens for one in pooled), 0, sum(one.cached_tokens for one in pooled), 2
         )
@@ -109,6 +111,7 @@ class RewardJudge:
             self._spec.fingerprint,
             p_a=mean_preference(row).p_a,
             annotators=((row[0].p_a, row[1].p_a),),
+            ratings=(pooled[0].values[0], pooled[1].values[0]) if is_alone else None,
             usage=usage,
             cost_usd=cost_of(self._spec, usage),
             seconds=self._clock() - started,
@@ -130,6 +133,8 @@ class RewardJudge:
 
     async def aclose(self) -> None:
         """Release what is open."""
+        if self._fitting is not None:
+            self._fitting.cancel()
         await self._pooler.aclose()
 
     async def _ready_desk(self) -> _Desk:
@@ -148,23 +153,51 @@ class RewardJudge:
         return self._desk
 
     async def _temperature(self, desk: _Desk) -> float:
-        """Return tau; fit it once, by the rewards of the pairs that it is fitted on."""
-        fitted = self._settings.fitted_on
-        if self._settings.input == "pair" or fitted is None:
-            return self._tau or 1.0
-        async with self._fitting:
-            if self._tau is None:
-                both = [self._both(desk, pair) for pair, _ in fitted.pairs]
+        """Return tau, fitted by the first pair that needs it; pairs that wait meanwhile share a failure."""
+        if self.tau is None and self._settings.fitted_on is not None:
+            if self._fitting is None or self._fitting.done():
                 with unheard():
-                    async with asyncio.TaskGroup() as group:
-                        tasks = [group.create_task(one) for one in both]
-                found = [task.result() for task in tasks]
-                differences = [first.values[0] - second.values[0] for first, second in found]
-                try:
-                    self._tau = fit_tau(differences, [share for _, share in fitted.pairs])
-                except ValueError as error:
-                    raise JudgeConfigurationInvalid(f"tau_from: {error}; give tau") from error
-            return self._tau
+                    fitting = self._fitted(desk, self._settings.fitted_on)
+                    self._fitting = asyncio.create_task(fitting)
+            self.tau = await asyncio.shield(self._fitting)
+        return self.tau or 1.0
+
+    async def _fitted(self, desk: _Desk, on: FittedOn) -> float:
+        """Return tau by the rewards of the pairs that it is fitted on; those too long are left out.
+
+        Raises:
+            JudgeConfigurationInvalid: They fit none.
+            PoolingFailed: The model failed on one of them.
+        """
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._difference(desk, pair, share)) for pair, share in on.pairs
+            ]
+        found = [one for one in (task.result() for task in tasks) if one is not None]
+        if len(found) < FEWEST_FOR_TAU:
+            fits = f"only {len(found)} of {len(tasks)} labelled pairs fit the model"
+            raise JudgeConfigurationInvalid(f"tau_from: {fits}; give tau")
+        try:
+            return fit_tau([one for one, _ in found], [share for _, share in found])
+        except ValueError as error:
+            raise JudgeConfigurationInvalid(f"tau_from: {error}; give tau") from error
+
+    async def _difference(
+        self, desk: _Desk, pair: Pair, share: float
+    ) -> tuple[float, float] | None:
+        """Return r_a - r_b with the share of labels for a; None where a prompt is too long."""
+        try:
+            first, second = await self._both(desk, pair)
+        except ExceptionGroup as group:
+            failures, others = group.split(PoolingFailed)
+            if failures is None or others is not None:
+                raise
+            failure = _first(failures).failure
+            if failure.kind == FailureKind.CONTEXT_OVERFLOW:
+                return None
+            detail = f"tau_from: pair {pair.id}: {failure.detail}"
+            raise PoolingFailed(JudgeFailure(failure.kind, detail)) from None
+        return first.values[0] - second.values[0], share
 
     async def _both(self, desk: _Desk, pair: Pair) -> tuple[Pooled, Pooled]:
         async with asyncio.TaskGroup() as group:

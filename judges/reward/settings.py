@@ -26,6 +26,8 @@ from judges.vllm.weights import folder_hash
 
 Input = Literal["response", "pair"]
 RewardEndpoint = Literal["classify", "pooling", "score"]
+#: Fewer labelled pairs fit no temperature.
+FEWEST_FOR_TAU: Final = 10
 _DIGITS: Final = 3
 _WIDEST: Final = 1e4  # times the spread of the differences of rewards
 

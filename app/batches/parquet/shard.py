@@ -120,7 +120,7 @@ class ParquetShard:
             **body, "id": row.id, "file": self._slice.file.path, "row": raw.line,
             "content_hash": one.subject.content_hash, "reason": None,
             "model_a": one.pair.model_a, "model_b": one.pair.model_b,
-            "explanation": None if told is None else reason_body(told.reason),
+            "explanation": None if told is None else reason_body(told.reason, body["label"]),
             "scores": [
                 {**_stored(tier.score), "obtained": any(tier.score is score for score in own)}
                 for tier in one.verdict.tiers

@@ -58,7 +58,9 @@ def tried(console: Screen, body: Body) -> None:
         f"{_number(body['confidence'])}; {_counted(body['tokens'])}; cost {cost}"
     )
     if ratings := body.get("ratings"):
-        console.print(f"rated: a {ratings['a']:.3f}, b {ratings['b']:.3f}")
+        tau = body.get("tau")
+        told = "" if tau is None else f"; tau {tau:g}, so that p_a is sigmoid((a - b) / {tau:g})"
+        console.print(f"rated: a {ratings['a']:.3f}, b {ratings['b']:.3f}{told}")
     if body["failure"]:
         console.print(f"[red]{body['failure']['kind']}:[/] {escape(body['failure']['detail'])}")
     if body["flags"]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -345,3 +348,33 @@ async def test_an_export_of_a_dataset_has_the_reasons_that_were_given_for_its_pa
     assert json.loads(read[0]["reasons"]) == [reason]
     refused = await exported("cje", 422, include="reasons")
     assert refused.json()["errors"][0]["loc"] == ["query", "include"]
+
+
+async def test_a_reason_says_where_all_judges_together_prefer_another_response(
+    client: httpx.AsyncClient,
+) -> None:
+    rng = np.random.default_rng(16)
+
+    def of(number: int, p_a: float, goods: tuple[int, int]) -> dict[str, Any]:
+        texts = [f"{number} {'good ' * count}" for count in goods]
+        return {**pair(number, *texts), "judges": {"half": {"p_a": p_a}}}
+
+    rows = []
+    for number in range(120):
+        p_a, goods = float(rng.choice([0.1, 0.25, 0.75, 0.9])), rng.integers(0, 4, 2).tolist()
+        lead = math.log(p_a / (1 - p_a)) + 0.7 * (goods[0] - goods[1])
+        label = "a" if rng.random() < 1 / (1 + math.exp(-2 * lead)) else "b"
+        rows.append({**of(number, p_a, goods), "human": [{"annotator": "ann", "label": label}]})
+    await upload(client, "labels", rows)
+    body = {"dataset": "labels", "cascade": {"judges": ["half", "live"]}, "target_agreement": 0.85}
+    asked = await client.post("/v1/calibrations", json=body)
+    while (made := (await client.get(asked.headers["location"])).json())["status"] == "running":  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    assert made["columns"] == "stacked"
+    # the recorded judge is surer of a than the live one is of b
+    [verdict] = await judged(client, of(999, 0.8, (0, 1)), calibration=made["id"])
+    assert (verdict["label"], verdict["tiers"][1]["p_a"] < 0.5) == ("a", True), (verdict, made)
+    assert verdict["reason"]["flags"] == ["verdict_differs"]
+    assert "B is better" in verdict["reason"]["text"]
+    [listed] = (await client.get("/v1/judgments?include=reasons")).json()["data"]
+    assert listed["reason"] == verdict["reason"]

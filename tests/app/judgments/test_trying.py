@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.core.settings import Settings
-from tests.judges.model_server import ModelServer, expected_p_first
+from tests.judges.model_server import PROMPT_TOKENS, ModelServer, expected_p_first
 
 CONFIG = """
 [judges.live]
@@ -79,7 +79,8 @@ async def test_the_very_prompts_and_tokens_are_shown_and_nothing_is_stored(
     logprobs = [read["logprob"] for read in first["read"]]
     assert logprobs == sorted(logprobs, reverse=True)
     assert body["orders"]["a_first"] == pytest.approx(expected_p_first("good good", "bad"))
-    assert body["tokens"]["prompt"] == 200
+    # of the score and of its reason
+    assert body["tokens"]["prompt"] == 2 * PROMPT_TOKENS + PROMPT_TOKENS + 30
     assert body["cost_usd"] > 0
     assert body["label"] == "a"
     assert body["reason"]["text"].startswith("A has more")

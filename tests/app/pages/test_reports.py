@@ -13,7 +13,9 @@ from app.reports.agreement import by_annotator
 from app.reports.panel import people_of
 from calibration.intervals import Groups
 from tests.app.pages.markup import Page, check
+from tests.app.reports.test_correlations import scored
 from tests.app.reports.worlds import faulty_judges
+from tests.app.rows import upload
 
 NASTY = "<b>rivers</b> & co"
 
@@ -68,6 +70,28 @@ async def test_a_judge_has_a_card(client: httpx.AsyncClient, report: dict[str, A
     missing = await client.get(f"{path}/judges/nobody")
     assert missing.status_code == 404
     assert "nobody" in check(missing).text_of("main")
+
+
+async def test_correlations_are_shown_and_weights_moved(client: httpx.AsyncClient) -> None:
+    await upload(client, "scored", scored(5))
+    made = (await client.get("/v1/reports/agreement", params={"dataset": "scored"})).json()
+    page = check(await client.get(f"/reports/{made['id']}"))
+    assert "alpha + beta" in page.text_of("th")
+    assert "over criteria" in page.text_of("td")
+    form = {"csrf": page.token, "criterion.overall": "1", "criterion.wit": "0"}
+    moved = await client.post(f"/reports/{made['id']}/reweight", data=form)
+    assert moved.status_code == 303
+    shown = check(await client.get(moved.headers["location"]))
+    sliders = [one.attributes for one in shown.all("input") if one.attributes["type"] == "range"]
+    assert [(one["name"], one["value"]) for one in sliders] == [
+        ("criterion.overall", "1.0"), ("criterion.wit", "0.0")
+    ]  # fmt: skip
+    kept = (await client.get(f"/v1{moved.headers['location']}")).json()
+    assert kept["correlations"]["weights"] == {"overall": 1.0, "wit": 0.0}
+    wrong = await client.post(
+        f"/reports/{made['id']}/reweight", data={**form, "criterion.overall": "0"}
+    )
+    assert wrong.status_code == 422
 
 
 def self_contained(text: str) -> Page:

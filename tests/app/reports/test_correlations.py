@@ -124,6 +124,33 @@ async def test_votes_are_correlated_with_recorded_verdicts(client: httpx.AsyncCl
         agrees(row, x[known], y[known])
 
 
+async def test_a_response_has_all_scores_of_its_pairs(client: httpx.AsyncClient) -> None:
+    """Pairs that were not formed from single responses may each hold other scores of one response."""
+    rng = np.random.default_rng(5)
+    said: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    rows = []
+    for number in range(30):
+        prompt, models = (
+            f"Prompt {number % 10}?",
+            [("x", "y"), ("y", "z"), ("x", "z")][number // 10],
+        )
+        scores = rng.integers(1, 6, 2).tolist()
+        for model, score in zip(models, scores, strict=True):
+            said[prompt, model].append(score)
+        rows.append({
+            "id": f"p{number}", "prompt": prompt, "model_a": models[0], "model_b": models[1],
+            "response_a": f"{models[0]} {prompt}", "response_b": f"{models[1]} {prompt}",
+            "metadata": {"oracle_label_a": scores[0], "oracle_label_b": scores[1]},
+            "judges": {"alpha": {"ratings": [float(ord(m) + number % 10) for m in models]}},
+        })  # fmt: skip
+    await upload(client, "several", rows)
+    found = (await report(client, dataset="several", include="correlations"))["correlations"]
+    assert found["responses"] == len(said) == 30
+    [row] = found["by_response"]
+    rated = [ord(model) + int(prompt[7:-1]) for prompt, model in said]
+    agrees(row, rated, [np.mean(scores) for scores in said.values()])
+
+
 @pytest.mark.parametrize(
     "odd", [10**400, -(10**400), True, "7"], ids=["large", "small", "truth", "text"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +83,23 @@ async def test_a_reward_model_goes_the_whole_way(
     pair = {key: value for key, value in rows(1, "try")[0].items() if key != "human"}
     tried = (await client.post("/v1/judges/reward/try", json={"pair": pair})).json()
     assert [one["text"] for one in tried["exchanges"]] == ["1.9", "-0.5"]
+    assert tried["ratings"] == pytest.approx({"a": 1.9, "b": -0.5})
+    assert tried["p_a"] == pytest.approx(1 / (1 + math.exp(-2.4 / tried["tau"])))
+    # each response is scored alone: there is no order, and rewards go with people's scores
+    tier = answered["verdicts"][0]["tiers"][0]
+    assert set(tier["ratings"]) == {"a", "b"}
+    assert "orders" not in tier
+    assert row["position_consistency"]["value"] is None
+    scores = [
+        {"prompt": "Which?", "response": "good " * n, "model": f"m{n}",
+         "human": [{"annotator": "ann", "score": n}]}
+        for n in range(4)
+    ]  # fmt: skip
+    await upload(client, "scored", scores)
+    await client.post("/v1/batches", json={"dataset": "scored", "cascade": "live"})
+    while await Worker(service.state.runtime, "worker").work():
+        pass
+    found = (await client.get("/v1/reports/agreement", params={"dataset": "scored"})).json()
+    [by_response] = found["correlations"]["by_response"]
+    assert (by_response["judges"], by_response["n"]) == (["reward"], 4)
+    assert by_response["pearson"]["value"] == pytest.approx(1.0)

@@ -20,10 +20,14 @@ def reward_of(text: str) -> float:
 
 @dataclass
 class RewardServer:
-    """What the server does and has seen; `plan` holds one status for each coming request."""
+    """What the server does and has seen; `plan` holds one status for each coming request.
+
+    Responses of more than `longest` characters do not fit its model.
+    """
 
     base_url: str = ""
     plan: list[int] = field(default_factory=list)
+    longest: int = 100_000
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     values_of_ids: Callable[[list[int]], list[float]] = lambda ids: [float(sum(ids))]
 
@@ -45,6 +49,8 @@ class RewardServer:
             self.requests.append((scope["path"], request))
             status = self.plan.pop(0) if self.plan else 200
             answer = self._answer(scope["path"], request) if status == 200 else {"error": "busy"}
+            if len(request.get("text_2", "")) > self.longest:
+                status, answer = 400, {"error": {"message": "maximum context length is 9 tokens"}}
         start = {"type": "http.response.start", "status": status}
         await send({**start, "headers": [(b"content-type", b"application/json")]})
         await send({"type": "http.response.body", "body": json.dumps(answer).encode()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ def _reward_server() -> Iterator[RewardServer]:
 def server(_reward_server: RewardServer) -> RewardServer:
     _reward_server.plan.clear()
     _reward_server.requests.clear()
+    _reward_server.longest = 100_000
     return _reward_server
 
 
@@ -65,6 +67,7 @@ async def test_p_a_is_the_logistic_of_the_difference_of_rewards(server: RewardSe
     difference = reward_of("good good") - reward_of("good")
     assert score.p_a == pytest.approx(1 / (1 + math.exp(-difference / 2.0)), abs=1e-12)
     assert score.annotators == ((score.p_a, score.p_a),)
+    assert score.ratings == (reward_of("good good"), reward_of("good"))
     assert score.usage.calls == 2
     assert score.cost_usd == pytest.approx(20 * 3.0 / 1e6)
     assert score.flags == ("injection:control_token",)
@@ -144,6 +147,35 @@ async def test_rewards_against_the_labels_fit_no_temperature(server: RewardServe
     score = await scored(table(server, tau_from="people"), labelled=people)
     assert score.failure is not None
     assert "tau_from: the rewards do not agree" in score.failure.detail
+
+
+async def test_what_is_too_long_fits_no_tau_and_a_fault_is_shared(server: RewardServer) -> None:
+    people = labelled(40, tau=1.0)
+    fitting = table(server, tau_from="people", attempts=1)
+    whole = await scored(fitting, labelled=people)
+    # more than four good words do not fit the model: the other pairs fit tau
+    server.longest = 24
+    short = await scored(fitting, labelled=people)
+    assert short.failure is None
+    kept = [
+        one
+        for one in people
+        if max(len(t) for t in one.pair.responses_a + one.pair.responses_b) <= 24
+    ]
+    assert 10 < len(kept) < 40
+    assert short.p_a == (await scored(fitting, labelled=kept)).p_a != whole.p_a
+    # pairs that wait for tau fail of one fault, and the next one tries again
+    server.longest, server.plan = 100_000, [401]
+    registry = registry_of(fitting, people)
+    before = len(server.requests)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(registry.judges["rm"].score(PAIR)) for _ in range(5)]
+    assert len(server.requests) - before <= 2 * 40
+    failures = {one.failure for one in (task.result() for task in tasks)}
+    assert len(failures) == 1
+    assert "tau_from: pair " in getattr(failures.pop(), "detail", "")
+    assert (await registry.judges["rm"].score(PAIR)).p_a == whole.p_a
+    await registry.aclose()
 
 
 async def test_too_few_labels_wait_for_more(server: RewardServer) -> None:

@@ -89,6 +89,7 @@ def test_scores_are_those_of_a_plain_forward_pass(
     else:
         rewards = portal.call(judge.rewards, PAIR)
         assert rewards == pytest.approx((first[0], second[0]), abs=1e-4)
+        assert score.ratings == pytest.approx(rewards, abs=1e-4)
         assert score.p_a == pytest.approx(1 / (1 + math.exp(second[0] - first[0])), abs=1e-4)
     assert score.usage.calls == 2
     assert score.usage.prompt == sum(map(len, prompts_of(folder, head)))
