@@ -19,6 +19,7 @@ from app.calibrations.schemas import CalibrationIn
 from app.core.errors import Unprocessable
 from app.core.models import Dataset
 from app.core.names import shown
+from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote, vote_from_row
 from app.datasets.splits import group_number
 
@@ -28,6 +29,43 @@ PROBABILITY: Final = "label_probability"
 SELECTED: Final = "selected"
 ADJUDICATES: Final = "adjudicates"
 _OF_A_DRAW: Final = ("queue", PROBABILITY, SELECTED, ADJUDICATES)
+
+
+async def labels_that_count(
+    session: AsyncSession, request: CalibrationIn, dataset: Dataset, keys: Sequence[PairKey]
+) -> tuple[Sequence[PairKey], Votes]:
+    """Return the pairs and votes that a request may certify on; for `sequential` in their order.
+
+    Args:
+        session: A transaction.
+        request: What is certified.
+        dataset: Whose labels.
+        keys: The pairs that may be labelled.
+
+    Raises:
+        Unprocessable: the labels are no sample of the pairs: nobody knows how probable each was, they
+            came in the order of a list, or contested pairs wait for votes.
+    """
+    queues = await _queues_named(session, request, dataset)
+    if request.method == "sequential":
+        keys, votes = await in_order_of_labels(session, dataset, keys, queues)
+        refuse_given_order(
+            votes.values(), await queries.queues_in_given_order(session, dataset.seq)
+        )
+    else:
+        votes = await drawn_votes(session, dataset, await datasets.votes(session, dataset), queues)
+    if request.label_rule == "random_annotator":
+        votes = without_adjudication(votes, await queries.adjudicated(session, dataset.seq))
+    elif request.label_rule == "majority" and request.method != "sequential":
+        waiting = await queries.waiting_for_votes(session, dataset.seq)
+        refuse_waiting({key.seq: votes[key.seq] for key in keys if key.seq in votes}, waiting)
+    refuse_mixed_draws(votes.values(), await queries.queues_of_named_pairs(session, dataset.seq))
+    drawing = {
+        str(one.details.get("queue")) for one, *_ in votes.values() if PROBABILITY in one.details
+    }
+    if drawing:
+        refuse_labels_since_a_draw(votes, await queries.labelled_since(session, drawing))
+    return keys, votes
 
 
 async def drawn_votes(
@@ -178,7 +216,7 @@ def without_adjudication(votes: Votes, asked_of_all: Mapping[str, int]) -> Votes
     return kept
 
 
-async def queues_named(
+async def _queues_named(
     session: AsyncSession, request: CalibrationIn, dataset: Dataset
 ) -> Collection[str] | None:
     """Return the ids of the queues whose labels a request names; None where it names none."""
@@ -214,6 +252,68 @@ def refuse_mixed_draws(votes: Iterable[Sequence[Vote]], named: Collection[str]) 
             f"{len(by_queue)} queues asked for these labels, and at least one draws some pairs rather "
             "than others: how probable a pair was in all of them is not known. Name one of them",
         )
+
+
+def refuse_labels_since_a_draw(votes: Mapping[int, Sequence[Vote]], since: Collection[int]) -> None:
+    """Refuse labels that no queue asked for beside those of a queue with probabilities of its own.
+
+    Pairs that had a label before the queue drew were not among those that it could draw. Labels on
+    others, given since, make pairs more probable than the queue says.
+
+    Args:
+        votes: By pair.
+        since: Pairs that were first labelled after the queue was made.
+    """
+    others = [seq for seq in since if seq in votes and "queue" not in votes[seq][0].details]
+    if others:
+        raise Unprocessable.field(
+            ["queues"],
+            f"a queue draws some pairs rather than others, and {len(others)} pairs that it could have "
+            "drawn were labelled otherwise since: how probable each pair was is not known. Name the "
+            "queue",
+        )
+
+
+def refuse_given_order(votes: Iterable[Sequence[Vote]], in_order: Mapping[str, str]) -> None:
+    """Refuse labels that came in an order which was not drawn, for a test that reads them in turn.
+
+    Args:
+        votes: Of each pair.
+        in_order: The names of queues that serve pairs as somebody named them, by id.
+    """
+    asked_by = {str(vote.details.get("queue")) for said in votes for vote in said}
+    names = [name for queue, name in in_order.items() if queue in asked_by]
+    if names:
+        raise Unprocessable.field(
+            ["method"],
+            f"sequential reads pairs in the order of their labels, which has to be drawn, and queue "
+            f"{shown(names[0])} follows a list. Name other queues, or take another method",
+        )
+
+
+def refuse_waiting(votes: Mapping[int, Sequence[Vote]], waiting: Mapping[int, str]) -> None:
+    """Refuse labels of which some have no majority yet, while a queue asks for more votes on them.
+
+    Such pairs would be left out because people differ on them. They are the hard ones, and count as
+    soon as the last vote is there.
+
+    Args:
+        votes: By pair.
+        waiting: By pair that waits for votes, the name of the queue.
+    """
+    undecided = [seq for seq in waiting if seq in votes and not _has_majority(votes[seq])]
+    if undecided:
+        raise Unprocessable.field(
+            ["label_rule"],
+            f"{len(undecided)} pairs have no majority yet, and queue {shown(waiting[undecided[0]])} "
+            "waits for more votes on them: without them the labels would be those of easier pairs. "
+            "Let people label them first, or take the label rule random_annotator or panel",
+        )
+
+
+def _has_majority(votes: Sequence[Vote]) -> bool:
+    counts = [n for _, n in Counter(vote.label for vote in votes).most_common(2)]
+    return len(counts) == 1 or counts[0] > counts[1]
 
 
 def with_probability(key: PairKey, votes: Sequence[Vote]) -> PairKey:

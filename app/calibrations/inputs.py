@@ -14,16 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.calibrations import queries
-from app.calibrations.draws import (
-    PROBABILITY,
-    drawn_votes,
-    in_order_of_labels,
-    queues_named,
-    refuse_mixed_draws,
-    with_probability,
-    without_adjudication,
-)
+from app.calibrations.draws import PROBABILITY, labels_that_count, with_probability
 from app.calibrations.schemas import OF_ITS_LIFE, CalibrationIn, refuse_misplaced_traffic
 from app.core.errors import Unprocessable
 from app.core.models import Dataset
@@ -166,19 +157,10 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
         dataset = await datasets.find_dataset(session, request.dataset)
         judges = await cascades.judges_for(session, running.registry, dataset, names)
         everything = await datasets.pair_keys(session, dataset)
-        keys = (
+        own = (
             await datasets.pair_keys(session, dataset, request.part) if request.part else everything
         )
-        votes = await datasets.votes(session, dataset)
-        queues = await queues_named(session, request, dataset)
-        if request.method == "sequential":
-            keys, votes = await in_order_of_labels(session, dataset, keys, queues)
-        else:
-            votes = await drawn_votes(session, dataset, votes, queues)
-        if request.label_rule == "random_annotator":
-            votes = without_adjudication(votes, await queries.adjudicated(session, dataset.seq))
-        named = await queries.queues_of_named_pairs(session, dataset.seq)
-        refuse_mixed_draws(votes.values(), named)
+        keys, votes = await labels_that_count(session, request, dataset, own)
         sample = draw_sample(keys, votes, judges, everything)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
     if request.slices is not None:

@@ -17,6 +17,7 @@ from app.core.models import (
     Label,
     PairRow,
     Queue,
+    QueueItem,
 )
 
 UNFINISHED = ("pending", "running")
@@ -162,6 +163,53 @@ async def queues_of_named_pairs(session: AsyncSession, dataset_seq: int) -> set[
     query = select(Queue.id, Queue.options).where(Queue.dataset_seq == dataset_seq)
     rows = await session.execute(query)
     return {name for name, options in rows if options.get("of_named_pairs")}
+
+
+async def queues_in_given_order(session: AsyncSession, dataset_seq: int) -> dict[str, str]:
+    """Return the names of the queues of a dataset whose order was not drawn, by id.
+
+    Queues that were made before this was stored followed the dataset's order.
+    """
+    query = select(Queue.id, Queue.name, Queue.options).where(
+        Queue.dataset_seq == dataset_seq, Queue.purpose == "asked"
+    )
+    rows = await session.execute(query)
+    return {queue: name for queue, name, options in rows if options.get("keeps_order", True)}
+
+
+async def labelled_since(session: AsyncSession, queues: Collection[str]) -> set[int]:
+    """Return the pairs of a dataset whose first label came after the first of these queues was made."""
+    made = select(Queue.dataset_seq, func.min(Queue.created_at).label("at")).where(
+        Queue.id.in_(queues)
+    )
+    first = made.group_by(Queue.dataset_seq).subquery()
+    query = (
+        select(Label.pair_seq)
+        .join(PairRow, PairRow.seq == Label.pair_seq)
+        .join(first, first.c.dataset_seq == PairRow.dataset_seq)
+        .where(Label.criterion == OVERALL)
+        .group_by(Label.pair_seq, first.c.at)
+        .having(func.min(Label.created_at) > first.c.at)
+    )
+    return set(await session.scalars(query))
+
+
+async def waiting_for_votes(session: AsyncSession, dataset_seq: int) -> dict[int, str]:
+    """Return the pairs that have votes of a queue and wait for more of them, with the queue's name."""
+    query = (
+        select(QueueItem.pair_seq, Queue.name, Queue.options)
+        .join(Queue, Queue.seq == QueueItem.queue_seq)
+        .where(
+            Queue.dataset_seq == dataset_seq,
+            Queue.purpose.in_(("calibration", "ranking", "asked")),
+            QueueItem.is_open,
+            QueueItem.votes > 0,
+        )
+    )
+    rows = await session.execute(query)
+    return {
+        pair: name for pair, name, options in rows if options.get("criterion", OVERALL) == OVERALL
+    }
 
 
 async def certified_on(

@@ -71,6 +71,8 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
         RowInvalid: there are more than two responses, or answers are none.
     """
     made = dict(row) if isinstance(row.get("fields"), dict) else _of_columns(row)
+    if made.get("suggestions"):
+        heard.notes["Argilla records with suggestions of a model, which are not read"] += 1
     fields = made["fields"]
     sides = _sides_in(fields) or ("response1", "response2")
     others = [name for name in fields if _is_third(name, sides)]

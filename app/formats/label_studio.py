@@ -73,6 +73,8 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
     if is_flat(row):
         return [_of_flat(row, heard)]
     made = dict(row)
+    if made.get("predictions"):
+        heard.notes["Label Studio tasks with predictions of a model, which are not read"] += 1
     if not made.get("annotations") and made.get("completions") is not None:
         made["annotations"] = made.pop("completions")
     annotations = made.get("annotations")

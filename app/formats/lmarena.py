@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.columns.flat import turns_in
+from app.formats.columns.flat import of_python, turns_in
 from app.formats.columns.verdicts import Heard, is_empty
 from judges.probability import parse_label
 
@@ -155,7 +155,8 @@ def notes_140k(row: Mapping[str, Any]) -> dict[str, int]:
 def _conversation(row: Mapping[str, Any], field: str) -> tuple[list[str], list[str]]:
     messages = row[field]
     if not isinstance(messages, list) or not messages or len(messages) % 2:
-        raise RowInvalid(f"{field}: is not a list of turns of the user, each with an answer")
+        why = of_python(messages)
+        raise RowInvalid(f"{field}: is not a list of turns of the user, each with an answer{why}")
     texts = []
     for index, message in enumerate(messages):
         role = ("user", "assistant")[index % 2]

@@ -17,6 +17,7 @@ from app.core.names import shown
 from app.formats import arena_hard, lmarena
 from app.formats.base import RowInvalid
 from app.formats.columns.declared import looks_like_model
+from app.formats.columns.flat import of_python
 from app.formats.columns.verdicts import Heard
 from app.formats.joining import (
     Fault,
@@ -185,7 +186,9 @@ def _turns(row: Mapping[str, Any], field: str) -> tuple[list[str], list[str]]:
     if not isinstance(turn, int) or isinstance(turn, bool) or turn < 1:
         raise RowInvalid(f"turn: {shown(turn)} is not 1, 2, ...")
     if not isinstance(conversation, list) or len(conversation) < 2 * turn:
-        raise RowInvalid(f"{field}: is not a list of {2 * turn} messages or more")
+        raise RowInvalid(
+            f"{field}: is not a list of {2 * turn} messages or more{of_python(conversation)}"
+        )
     texts: list[str] = []
     for message, role in zip(conversation, ("user", "assistant") * turn, strict=False):
         text = message.get("content") if isinstance(message, dict) else None

@@ -1,6 +1,6 @@
 """The published variants of rows with a chosen and a rejected answer, and rated generations.
 
-DPO rows with a prompt, with conversations or with both; HH-RLHF transcripts; ShareGPT turns;
+DPO rows with a prompt, with conversations or with both, also as OpenAI's fine-tuning writes them; HH-RLHF transcripts; ShareGPT turns;
 instructions with an input; RewardBench 2, whose rows hold several answers on either side; distilabel
 rows, whose generations a model has rated.
 """
@@ -38,7 +38,7 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
     Raises:
         RowInvalid: the answers cannot be read, or the prompt is not the one that they answer.
     """
-    made = _with_turns(dict(row))
+    made = _with_turns(_of_tuning(row))
     chosen, rejected = made["chosen"], made["rejected"]
     if _are_texts(chosen) and _are_texts(rejected):
         return _all_pairs(_with_prompt(made))
@@ -49,6 +49,24 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
     if _are_messages(chosen) and _are_messages(rejected):
         _check_prompt(made)
     return [made]
+
+
+def _of_tuning(row: Mapping[str, Any]) -> Row:
+    """Return a row with the fields that OpenAI's preference fine-tuning calls otherwise."""
+    if "preferred_output" not in row or "chosen" in row:
+        return dict(row)
+    asked = row["input"]
+    if not isinstance(asked, dict) or not _are_messages(asked.get("messages")):
+        raise RowInvalid("input: is not an object with messages")
+    further = {name: value for name, value in asked.items() if name != "messages" and value}
+    named = ("input", "preferred_output", "non_preferred_output")
+    return {
+        **{name: value for name, value in row.items() if name not in named},
+        **({"input_details": further} if further else {}),
+        "prompt": asked["messages"],
+        "chosen": row["preferred_output"],
+        "rejected": row["non_preferred_output"],
+    }
 
 
 def _are_texts(value: object) -> bool:

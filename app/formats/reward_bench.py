@@ -17,6 +17,8 @@ from app.formats.base import RowInvalid
 from app.formats.writing import Given, Loss, Options, count_lost, overall_votes
 
 FIELDS: Final = ("prompt", "chosen", "rejected")
+#: What rows of OpenAI's preference fine-tuning hold.
+TUNING_FIELDS: Final = ("input", "preferred_output", "non_preferred_output")
 _READ: Final = frozenset(
     {"id", "prompt", "chosen", "rejected", "chosen_model", "rejected_model", "metadata", "group"}
 )
@@ -24,7 +26,8 @@ _READ: Final = frozenset(
 
 def matches(row: Mapping[str, Any]) -> bool:
     """Return whether the row has the fields of this format."""
-    return "chosen" in row and "rejected" in row
+    is_tuning = all(name in row for name in TUNING_FIELDS)
+    return is_tuning or ("chosen" in row and "rejected" in row)
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:

@@ -184,6 +184,11 @@ def _parsed(name: str, cell: str) -> Any:
         if name not in _JSON:
             return cell
         why = "; it is written as Python shows it: use json.dumps" if "'" in cell[:3] else ""
+        if name == "human" and not cell.lstrip().startswith(("[", "{")):
+            why = (
+                "; if the column says which response is better, read it with --map label=human "
+                "(parameter `map`)"
+            )
         raise RowInvalid(f"{name}: {shown(cell)} is not JSON: {error}{why}") from None
 
 

@@ -26,6 +26,7 @@ from app.formats.canonical import (
 )
 from app.formats.columns.flat import (
     VERDICTS,
+    codes_in,
     like_verdicts,
     of_columns,
     second_verdicts,
@@ -149,6 +150,8 @@ class Reader:
     with_texts: int = 0
     battles: int = 0
     in_words: dict[str, Counter[bool]] = field(default_factory=dict)
+    in_codes: dict[str, set[str]] = field(default_factory=dict)
+    has_verdicts: bool = False
 
     def read(self, raw: RawRow) -> ParsedRow | Piece:
         """Return what a row says that holds one pair, or a part of one.
@@ -233,6 +236,7 @@ class Reader:
         for name, is_spelt in spelt_verdicts(columns).items():
             if name in self.in_words or len(self.in_words) < _MOST_WARNINGS:
                 self.in_words.setdefault(name, Counter())[is_spelt] += 1
+        self._look_at_codes(columns, has_verdict=bool(parsed.votes or parsed.recorded))
         if parsed.votes:
             told = () if self.dialect is None or self.dialect.is_foreign else VERDICTS
             for name in set(second_verdicts(columns)).difference(told):
@@ -247,6 +251,14 @@ class Reader:
                     f"{plain}: looks like a verdict and is kept as metadata in {{n}} rows; if it says "
                     f"which response is better, read it with --map label={plain} (parameter `map`)"
                 )
+
+    def _look_at_codes(self, columns: Mapping[str, Any], *, has_verdict: bool) -> None:
+        self.has_verdicts = self.has_verdicts or has_verdict
+        if self.has_verdicts:
+            return
+        for name, code in codes_in(columns).items():
+            if name in self.in_codes or len(self.in_codes) < _MOST_WARNINGS:
+                self.in_codes.setdefault(name, set()).add(code)
 
     def _look_at_texts(self, parsed: ParsedRow) -> None:
         if parsed.pair is None:
@@ -274,6 +286,7 @@ class Reader:
                 f"{self.with_texts} pairs with texts"
             )
         told += self._told_in_words("\n".join(told))
+        told += self._told_in_codes()
         return [*told, *self.heard.sentences(), *self.names.sentences()]
 
     def _told_in_words(self, told: str) -> list[str]:
@@ -291,6 +304,21 @@ class Reader:
             f"{'is' if len(names) == 1 else 'are'} kept as metadata; to count them, give every vote "
             f"a row of its own (id, annotator, label), or read one with --map label={names[0]} "
             "(parameter `map`)"
+        ]
+
+    def _told_in_codes(self) -> list[str]:
+        """Return which columns may hold verdicts as numbers, where no row has a verdict."""
+        names = [
+            _plain(name)
+            for name, codes in self.in_codes.items()
+            if len(codes) > 1 and "" not in codes
+        ]
+        if self.has_verdicts or not names:
+            return []
+        return [
+            f"no row has a label or a score, and {', '.join(names)} hold nothing but -1, 0, 1 or 2: if "
+            f"they say which response is better, read one with --map label={names[0]}, and say with "
+            "--coding what its numbers mean (parameters `map`, `coding`)"
         ]
 
     def reject_row(self, raw: RawRow, reason: str) -> None:

@@ -22,6 +22,7 @@ from app.core.limits import (
     shape_fault,
     too_many,
 )
+from app.core.names import shown
 from app.formats.base import RowInvalid
 from app.formats.columns.declared import TARGETS, Declared, Layout
 from app.formats.tables import cell_values, column_values
@@ -217,7 +218,13 @@ def _header(table: Any, limits: Limits) -> list[str]:
         raise BadRequest(f"line 1 of the table is not a header: {error}") from error
     if _NOT_UTF8.search("".join(header)):
         raise BadRequest(f"the header of the table is not UTF-8; {_SAVE}")
-    _check_names([name for name in header if name], limits)
+    named = [name for name in header if name]
+    if len(header) > len(named) == 1:
+        raise BadRequest(
+            f"line 1 of the table names one of its {len(header)} columns, {shown(named[0])}: if it is "
+            "a title, remove it, so that the names of the columns stand in the first line"
+        )
+    _check_names(named, limits)
     return header
 
 
@@ -253,6 +260,10 @@ def _nameless(header: Sequence[str], cells: Sequence[str]) -> str:
 def _checked(header: Sequence[str], cells: list[str]) -> list[str]:
     if not any(map(str.strip, cells)):
         raise RowInvalid("it is empty")
+    if not (header[0] or header[-1]) and set("".join(cells)) <= set("-: "):
+        raise BadRequest("the file is a table in Markdown: save it as CSV")
+    if len(cells) > len(header) and not any(map(str.strip, cells[len(header) :])):
+        del cells[len(header) :]  # some programs end every line with a delimiter
     if len(cells) != len(header):
         raise RowInvalid(f"it has {len(cells)} cells, the header {len(header)}")
     for name, cell in zip(header, cells, strict=True):

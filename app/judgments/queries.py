@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.bodies.judgments import TierBody
 from app.core.bulk import insert_rows
 from app.core.lists import Paging
-from app.core.models import UNFINISHED_BATCH, Batch, CalibrationRow, Verdict
+from app.core.models import UNFINISHED_BATCH, Batch, CalibrationRow, Dataset, PairRow, Verdict
 
 
 class _Body(msgspec.Struct):
@@ -121,6 +121,17 @@ async def of_pair(session: AsyncSession, pair_seq: int, most: int) -> Sequence[V
     """Return the verdicts on a pair, the newest first."""
     query = select(Verdict).where(Verdict.pair_seq == pair_seq)
     return (await session.scalars(query.order_by(Verdict.seq.desc()).limit(most))).all()
+
+
+async def places(session: AsyncSession, seqs: Collection[int]) -> dict[int, tuple[str, str]]:
+    """Return where the pairs of these verdicts lie: the name of the dataset, and the id there."""
+    query = (
+        select(Verdict.seq, Dataset.name, PairRow.id)
+        .join(PairRow, PairRow.seq == Verdict.pair_seq)
+        .join(Dataset, Dataset.seq == PairRow.dataset_seq)
+        .where(Verdict.seq.in_(seqs))
+    )
+    return {seq: (name, pair) for seq, name, pair in await session.execute(query)}
 
 
 async def without_promise(session: AsyncSession, rows: Sequence[Verdict]) -> dict[int, str]:

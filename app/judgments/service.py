@@ -212,6 +212,16 @@ async def list_verdicts(running: Runtime, chosen: Filter, paging: Paging) -> Pag
     )
 
 
+async def places(running: Runtime, verdicts: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return where the pairs of verdicts lie, by the `verdict_id`: name of the dataset, and id there.
+
+    Posted pairs lie in no dataset and are left out.
+    """
+    async with running.db.read() as session:
+        found = await queries.places(session, [int(one) for one in verdicts])
+    return {str(seq): place for seq, place in found.items()}
+
+
 def _listed(
     row: Verdict, promise: str, said: Mapping[tuple[str, str | None], ReasonBody]
 ) -> dict[str, Any]:

@@ -321,6 +321,24 @@ async def audits_page(
     return (await session.scalars(paging.of(query, Audit.seq, after))).all()
 
 
+async def places_of_answered(
+    session: AsyncSession, audits: Sequence[int]
+) -> dict[int, tuple[str, str]]:
+    """Return where the pairs of answered audits lie: the name of a dataset, and the id there.
+
+    That is where the verdict's pair lies, and for posted pairs where people were shown it.
+    """
+    query = (
+        select(Audit.seq, Dataset.name, PairRow.id)
+        .join(Verdict, Verdict.seq == Audit.verdict_seq)
+        .outerjoin(QueueItem, QueueItem.id == Audit.item)
+        .join(PairRow, PairRow.seq == func.coalesce(Verdict.pair_seq, QueueItem.pair_seq))
+        .join(Dataset, Dataset.seq == PairRow.dataset_seq)
+        .where(Audit.seq.in_(audits), Audit.is_observed)
+    )
+    return {seq: (name, pair) for seq, name, pair in await session.execute(query)}
+
+
 async def items_of_judgments(
     session: AsyncSession, monitor: Monitor, verdicts: Sequence[int]
 ) -> dict[int, str]:

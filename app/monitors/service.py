@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -275,6 +275,16 @@ async def audits_page(running: Runtime, monitor_id: str, paging: Paging) -> Page
         monitor = await require(session, monitor_id)
         rows = await queries.audits_page(session, monitor, paging, after)
     return page_of(rows, paging.limit, _shown_audit)
+
+
+async def places_of_answered(running: Runtime, audits: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return where the pairs of audits lie, by the audit: the name of a dataset, and the id there.
+
+    Those that wait for people are left out: nobody should label beside the verdict.
+    """
+    async with running.db.read() as session:
+        found = await queries.places_of_answered(session, [int(one) for one in audits])
+    return {str(seq): place for seq, place in found.items()}
 
 
 def _shown_audit(audit: Audit) -> dict[str, Any]:

@@ -115,7 +115,9 @@ def _shown(
     kept: Body, body: Body, other: Body | None, dataset: str, *, is_moved: bool = False
 ) -> dict[str, Any]:
     """Return what the template shows of a leaderboard: rows by criterion and slice, with charts."""
-    sets = [(one["criterion"], one["rows"]) for one in body.get("by_criterion") or ()]
+    sets = [
+        (f"criterion: {one['criterion']}", one["rows"]) for one in body.get("by_criterion") or ()
+    ]
     sets += [(f"{body['group_by']}: {one['group']}", one["rows"]) for one in body["groups"]]
     weights = body.get("slice_weights") or {}
     slices = [(one["group"], weights.get(one["group"], 1.0)) for one in body["groups"]]

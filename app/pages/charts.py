@@ -19,7 +19,7 @@ Extent = tuple[float, float]
 _LEFT: Final = 46.0
 _TOP: Final = 24.0
 _RIGHT: Final = 12.0
-_BOTTOM: Final = 38.0
+_BOTTOM: Final = 42.0
 
 
 def _text(x: float, y: float, words: object, kind: str = "") -> Markup:
@@ -87,7 +87,7 @@ class Frame:
             ]
         for x in _ticks(left, right):
             place = self.at(x, bottom)[0]
-            parts.append(_text(place, self.height - _BOTTOM + 16, percent(x), "tick mid"))
+            parts.append(_text(place, self.height - _BOTTOM + 19, percent(x), "tick mid"))
         middle = (_LEFT + self.width - _RIGHT) / 2
         parts.append(_text(middle, self.height - 4, x_name, "axis mid"))
         # names of upright axes stand above them, where they can be read without turning
@@ -255,8 +255,8 @@ def evidence(history: Sequence[Figures], level: float) -> Markup:
         )
     ]
     ends = [
-        _text(_LEFT, frame.height - _BOTTOM + 15, "0", "tick mid"),
-        _text(places[-1][0], frame.height - _BOTTOM + 15, f"{powers[-1][0]:,}", "tick end"),
+        _text(_LEFT, frame.height - _BOTTOM + 19, "0", "tick mid"),
+        _text(places[-1][0], frame.height - _BOTTOM + 19, f"{powers[-1][0]:,}", "tick end"),
         _text((_LEFT + frame.width - _RIGHT) / 2, frame.height - 4, "audits", "axis mid"),
         _text(_LEFT, _TOP - 10, "evidence against the promise", "axis"),
     ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
+from markupsafe import Markup
 
 from app.api import batches as batches_api
 from app.api import calibrations, datasets, leaderboards, reports
@@ -16,6 +18,7 @@ from app.core.runtime import Runtime
 from app.datasets import service as datasets_service
 from app.finishes import service as finishes
 from app.monitors import service as monitors
+from app.pages import charts
 from app.pages.frame import ANYBODY, PageRoute, go_to, page, paging
 from app.pages.words import standing
 from app.queues import progress as queues
@@ -45,19 +48,30 @@ async def overview(request: Request, running: Running) -> Response:
     refs = [_dataset_of(one) for kind in kinds for one in listed[kind]["data"]]
     refs += [_dataset_of(one) for one in running_now]
     names = await dataset_names(running, refs)
+    promises = [one for one in listed["calibrations"]["data"] if in_force(one)]
+    newest = listed["batches"]["data"]
+    seen = {one["id"] for one in newest}
+    # what runs comes first, however old it is
+    now = [one for one in running_now if one["id"] not in seen]
     return await page(
         request,
         "overview",
         **listed,
         unfinished=running_now,
         names=names,
-        promises=[one for one in listed["calibrations"]["data"] if in_force(one)],
+        judged=[*now[:_FEW], *newest],
+        promises=promises,
+        bars={one["id"]: _bar(one["calibration"]["composition"]) for one in promises},
         others=[one for one in listed["calibrations"]["data"] if not in_force(one)],
         is_empty=not listed["datasets"]["data"],
         waiting_labels=await queues.waiting(running),
         waiting_audits=await queues.waiting(running, "audit"),
         alarms=await monitors.alarms(running),
     )
+
+
+def _bar(composition: Mapping[str, float]) -> Markup:
+    return charts.shares([*composition.items()], "Who answers")
 
 
 def in_force(certificate: dict[str, Any]) -> bool:

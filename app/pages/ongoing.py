@@ -37,12 +37,14 @@ async def monitor_page(monitor: monitors_api.Id, request: Request, running: Runn
     """Show whether a certificate still holds, and on how many audits that rests."""
     body = await monitors.look(running, monitor)
     level = body["alarm_level"]
+    audits = await monitors.audits_page(running, monitor, paging(running, request))
     return await page(
         request,
         "monitor",
         api=f"/v1/monitors/{part(monitor)}",
         body=body,
-        audits=await monitors.audits_page(running, monitor, paging(running, request)),
+        audits=audits,
+        places=await monitors.places_of_answered(running, [one["id"] for one in audits["data"]]),
         chart=charts.evidence(body["history"], level) if body["history"] else None,
     )
 

@@ -13,6 +13,8 @@ from markupsafe import Markup
 
 from app.api import batches as batches_api
 from app.api import calibrations as calibrations_api
+from app.api import leaderboards as leaderboards_api
+from app.api import reports as reports_api
 from app.api.datasets import Ref
 from app.core.auth import Scope
 from app.core.http.access import needs
@@ -34,6 +36,8 @@ _WORDS: Final = re.compile(r"\s+|\w+|[^\w\s]")
 # comparing texts takes time with the product of their lengths
 _MOST_WORDS: Final = 3_000
 _FEW: Final = Paging(100, None, "desc")
+# boards and reports may be long
+_RECENT: Final = Paging(30, None, "desc")
 PairId = Annotated[str, Path(max_length=2_048)]
 
 
@@ -45,6 +49,8 @@ async def dataset_page(ref: Ref, request: Request, running: Running) -> Response
     refs = (dataset["id"], dataset["name"])
     certificates = (await calibrations_api.list_calibrations(running, _FEW))["data"]
     batches = (await batches_api.list_batches(running, _FEW))["data"]
+    boards = (await leaderboards_api.list_leaderboards(running, _RECENT))["data"]
+    reports = (await reports_api.list_reports(running, _RECENT))["data"]
     return await page(
         request,
         "dataset",
@@ -52,6 +58,8 @@ async def dataset_page(ref: Ref, request: Request, running: Running) -> Response
         dataset=dataset,
         certificates=[one for one in certificates if one["request"].get("dataset") in refs],
         batches=[one for one in batches if one["dataset"] in refs],
+        leaderboards=[one for one in boards if one["dataset"] in refs],
+        reports=[one for one in reports if one["dataset"] in refs],
     )
 
 

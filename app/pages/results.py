@@ -58,6 +58,7 @@ async def certificate_page(
         body=body,
         figures=figures,
         verdicts=verdicts["data"],
+        places=await judgments.places(running, [one["verdict_id"] for one in verdicts["data"]]),
         dataset=names.get(ref),
         chart=charts.frontier(nodes, agreement, chosen) if is_drawn else None,
         nodes=nodes,

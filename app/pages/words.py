@@ -192,7 +192,7 @@ def when(moment: str | float | datetime | None) -> Markup | str:
         moment = datetime.fromtimestamp(moment, UTC)
     moment = moment.astimezone(UTC)
     machine = moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return Markup('<time datetime="{}">{} UTC</time>').format(machine, f"{moment:%Y-%m-%d %H:%M}")
+    return Markup('<time datetime="{}">{}</time>').format(machine, f"{moment:%Y-%m-%d %H:%M}")
 
 
 def when_plain(moment: str) -> str:

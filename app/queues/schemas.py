@@ -25,7 +25,7 @@ class QueueIn(BaseModel):
         "calibration",
         description="calibration: in an order drawn uniformly; ranking: pairs by which ranks settle "
         "soonest; audit: accepted verdicts of a certificate; finish: what it abstained on; asked: "
-        "in the order of the dataset",
+        "pairs in the order in which they are named, else drawn, after those of all other queues",
     )
     votes_per_pair: int = Field(1, ge=1, le=100, description="of different persons, in this queue")
     adjudicate: bool = Field(
@@ -53,6 +53,11 @@ class QueueIn(BaseModel):
         if self.purpose in ("audit", "finish") and self.calibration is None and self.pairs is None:
             raise ValueError(f"calibration: {self.purpose} needs the certificate of the verdicts")
         return self
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether pairs are served in the order in which somebody named them."""
+        return self.purpose == "asked" and self.pairs is not None
 
 
 class ClaimIn(BaseModel):

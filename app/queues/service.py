@@ -35,7 +35,6 @@ from judges.types import Pair
 
 OTHER_SIDE: Final = {"a": "b", "b": "a"}
 SIDES: Final = ("left", "right")
-_DRAWN: Final[tuple[Purpose, ...]] = ("calibration", "ranking")
 STATUSES: Final[Mapping[Purpose, tuple[str, ...]]] = {
     "audit": ("accepted",),
     "finish": ("abstained", "failed"),
@@ -77,6 +76,7 @@ async def create_within(session: AsyncSession, request: QueueIn, moment: datetim
     )
     if request.pairs is not None:
         options["of_named_pairs"] = True
+    options["keeps_order"] = request.keeps_order
     wanted = NewQueue(request.name, request.purpose, request.votes_per_pair, options)
     queue = await open_queue(session, dataset, wanted, moment)
     await add(session, queue, drawn)
@@ -156,7 +156,16 @@ async def _drawn(session: AsyncSession, dataset: Dataset, request: QueueIn) -> l
     if request.purpose == "ranking":
         orders = await _open_orders(session, request.leaderboard)
         return by_stratum(keys, orders, request.seed, request.labels)
-    if request.purpose == "asked":
+    return placed(keys, request)
+
+
+def placed(keys: Sequence[PairKey], request: QueueIn) -> list[Drawn]:
+    """Return pairs in the order in which a queue serves them.
+
+    A dataset's own order is none that labels may come in: it may be sorted by anything, and its first
+    pairs would stand for all of them. Whoever names pairs chooses an order, too.
+    """
+    if request.keeps_order:
         return [Drawn(key) for key in keys[: request.labels]]
     return uniformly(keys, request.seed, request.labels)
 
@@ -167,7 +176,8 @@ async def _labelled(session: AsyncSession, dataset: Dataset, request: QueueIn) -
     What was labelled because of its verdict, in an audit or a finish, counts in no sample. Where it
     could not be drawn either, the pairs that are drawn would lack what judges abstain on.
     """
-    if request.purpose in _DRAWN and request.criterion == OVERALL:
+    is_drawn = request.purpose not in STATUSES and not request.keeps_order
+    if is_drawn and request.criterion == OVERALL:
         return await drawn_votes(session, dataset, await datasets.votes(session, dataset))
     return await queries.labelled_pairs(session, dataset.seq, request.criterion)
 

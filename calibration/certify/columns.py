@@ -19,7 +19,12 @@ from calibration.cascade import ABSTAINED, CascadeCost, asked, cascade_cost, dec
 from calibration.errors import InvalidArgument
 from calibration.labels import A
 from calibration.preference import preference
-from calibration.stack import Columns, stacked_preference, weighted_preference
+from calibration.stack import (
+    Columns,
+    said_together,
+    stacked_preference,
+    weighted_preference,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +195,16 @@ class Heard:
             return Layout.stacked(self.n_judges)
         return (Layout.learned if self.columns == "learned" else Layout.raw)(self.n_judges)
 
-    def said(self, p_a: ArrayLike, p_tie: ArrayLike | None) -> tuple[IntArray, FloatArray]:
-        """Return label codes and confidences, shape (n, c), one column for each of the layout."""
+    def said(
+        self, p_a: ArrayLike, p_tie: ArrayLike | None, evidence: FloatArray | None = None
+    ) -> tuple[IntArray, FloatArray]:
+        """Return label codes and confidences, shape (n, c), one column for each of the layout.
+
+        Args:
+            p_a: Shape (n, k).
+            p_tie: Shape (n, k).
+            evidence: `summed_evidence` of these where it is known already.
+        """
         if self.columns == "learned":
             assert self.weights is not None
             said = weighted_preference(p_a, self.weights, p_tie)
@@ -199,7 +212,10 @@ class Heard:
         raw = preference(p_a, p_tie)
         if self.columns == "raw":
             return raw.label, raw.confidence
-        stacked = stacked_preference(p_a, p_tie)
+        if evidence is None:
+            stacked = stacked_preference(p_a, p_tie)
+        else:
+            stacked = said_together(evidence, np.asarray(p_a, dtype=np.float64))
         return (
             np.column_stack([stacked.label, raw.label[:, -1]]),
             np.column_stack([stacked.confidence, raw.confidence[:, -1]]),

@@ -26,7 +26,7 @@ WITHOUT_PROBABILITY = ("average", "published_code")
 _PROMISED_ON: dict[Promise, str] = {
     "pair": "",
     "pair_of_random_group": " (for one pair drawn at random among those pairs of a randomly drawn "
-    "group that people decide)",
+    "group that people decide, groups being drawn as the labelled ones were)",
     "first_of_random_group": " (for the pair of a group drawn at random that is labelled first)",
     "weighted_pair": " (for pairs as they come before the choice which of them to label)",
     "weighted_single_pair": " (for pairs as they come before the choice which of them to label, each "
@@ -176,6 +176,9 @@ def issue(
     thresholds = rule.thresholds
     thresholds.flags.writeable = False
     said = promise_words(prepared, request, is_certified=passed is not None)
+    figures = _figures(tested, rule, request)
+    if passed is None:
+        figures["saved_labels"] = None
     path, p_value, level, bound = (None, 1.0, 0.0, 1.0) if passed is None else passed
     whole = Certificate(
         thresholds=thresholds,
@@ -191,18 +194,15 @@ def issue(
         p_value=p_value,
         level=level,
         nodes_tested=0,
-        claim=said,
+        claim=said + saved_words(figures["saved_labels"]),
         uniform=prepared.uniform,
         columns=rule.columns,
         max_shift=request.max_shift,
         shift_margin=None if passed is None else request.max_shift,
         scope=request.scope,
         panel=None if request.panel is None else request.panel.figures,
-        **_figures(tested, rule, request),
+        **figures,
     )
-    if passed is None:
-        whole = replace(whole, saved_labels=None)
-    whole = replace(whole, claim=whole.claim + saved_words(whole.saved_labels))
     if not request.is_common or tested.slice is None:
         return whole
     return replace(whole, certificates=_slices_of(whole, tested, request))

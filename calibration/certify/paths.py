@@ -194,8 +194,7 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
     elif sample.n > _LARGEST_EXACT and has_pool:
         inner = _between(largest, lowest=0.0 if margins is None else float(largest[-1]))
     else:
-        shared = scores(sample.confidence[:, is_on_path], margins)
-        inner = break_points(shared, sample.loss[:, is_on_path]).threshold
+        inner = _takeovers(scores(sample.confidence[:, is_on_path], margins))
     nodes = np.unique(np.append(inner[inner <= entries[0]], entries))[::-1]
     weights = np.zeros(nodes.size)
     for entry, start in zip(entries, ground.starts, strict=True):
@@ -229,6 +228,13 @@ def _threshold_at(largest: FloatArray, coverage: float, pool_size: int) -> float
     """Return the threshold that answers this share of the pool, or all that can be answered."""
     rank = int(np.ceil(coverage * pool_size - 1e-9)) - 1
     return float(largest[min(max(rank, 0), largest.size - 1)])
+
+
+def _takeovers(confidence: FloatArray) -> FloatArray:
+    """Return the thresholds of `break_points`, in another order."""
+    surest_before = np.full_like(confidence, -np.inf)
+    np.maximum.accumulate(confidence[:, :-1], axis=1, out=surest_before[:, 1:])
+    return np.asarray(confidence[confidence > surest_before], dtype=np.float64)
 
 
 def break_points(confidence: FloatArray, loss: FloatArray) -> BreakPoints:

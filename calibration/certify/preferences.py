@@ -342,10 +342,11 @@ _COLUMNS: dict[str, Columns] = {
 
 
 def _sample(heard: Heard, pairs: Pairs) -> Sample:
-    label, confidence = heard.said(pairs.p_a, pairs.p_tie)
+    evidence = _evidence(heard, pairs.p_a, pairs.p_tie)
+    label, confidence = heard.said(pairs.p_a, pairs.p_tie, evidence)
     correct = _correct(label, pairs)
     sample = checked_sample(confidence, correct, pairs.groups, pairs.weights, pairs.exposure)
-    return replace(sample, evidence=_evidence(heard, pairs.p_a, pairs.p_tie))
+    return replace(sample, evidence=evidence)
 
 
 def _evidence(heard: Heard, p_a: FloatArray, p_tie: ArrayLike | None) -> FloatArray | None:
@@ -381,8 +382,9 @@ def _pool_columns(
     if pool is None:
         return None, None
     unlabelled = _checked_pool(pool, heard.n_judges)
-    confidence = checked_confidence("pool", heard.said(unlabelled, p_tie)[1])
-    return confidence, _evidence(heard, unlabelled, p_tie)
+    evidence = _evidence(heard, unlabelled, p_tie)
+    confidence = checked_confidence("pool", heard.said(unlabelled, p_tie, evidence)[1])
+    return confidence, evidence
 
 
 def _checked_pool(pool: ArrayLike, n_judges: int) -> FloatArray:

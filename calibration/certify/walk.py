@@ -124,13 +124,14 @@ def certified_by_walking(
         if request.scope == "answered" or found.answered:
             certified.append((found, Node(path, walk.last, test, walk.level)))
         tested.append(tested_path(path, walk.tested, found))
-    best = abstaining(prepared, request)
     if certified:
         chosen = best_covered([one for one, _ in certified], prepared.sample, request)
         best, node = certified[chosen]
         margin = shift_margin(prepared, request, node)
         best = with_margin(best, margin.shift, is_joint=margin.is_joint)
         best = with_assumption(best, _assumption(request, node))
+    else:
+        best = abstaining(prepared, request)
     return with_tests(best, sum(path.tested for path in tested), tuple(tested))
 
 

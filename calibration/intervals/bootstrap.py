@@ -317,7 +317,8 @@ def estimate_mean(
         within: Where such a mean can lie; the interval is cut there.
 
     Returns:
-        The mean; n is the number of rows. No interval without a spread between the groups.
+        The mean; n is the number of rows. No interval without a spread between the groups. Fewer than
+        six groups of very skewed values do not show their tail: the interval covers too little there.
 
     Raises:
         InvalidArgument: Values are not a vector of finite numbers, or the bootstrap is over

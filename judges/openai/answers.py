@@ -37,39 +37,45 @@ _CUT: Final = ("length", "max_tokens", "max_output_tokens")
 _FAR_AHEAD: Final = math.log(2)
 _MOSTLY: Final = 0.5
 
-_REASONING_NAMES: Final = r"(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis)"
+_REASONING_NAMES: Final = (
+    r"(?:[a-z]+[:_])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|scratch_?pad|reflection)"
+)
 _REASONING_ENDS: Final = re.compile(
     rf"</{_REASONING_NAMES}>|\[/THINK\]|\u25c1/think\u25b7|<\|/think(?:ing)?\|>"
-    r"|<\|end_of_thought\|>|<\|END_THINKING\|>|<channel\|>"
+    r"|<\|end_of_thought\|>|<\|END_THINKING\|>|<\|inner_suffix\|>|<unused95>|<channel\|>"
     r"|<\|channel\|>\s*final\s*(?:<\|message\|>)?|assistantfinal",
     re.IGNORECASE,
 )
 _REASONING_STARTS: Final = re.compile(
     rf"<{_REASONING_NAMES}>|\[THINK\]|\u25c1think\u25b7|<\|think(?:ing)?\|>"
-    r"|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|channel>"
+    r"|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|inner_prefix\|>|<unused94>|<\|channel>"
     r"|<\|channel\|>\s*(?:analysis|commentary)|\Aanalysis(?=[A-Z])",
     re.IGNORECASE,
 )
 # special tokens, and tags around an answer: replaced by as many spaces, so that places stay
 _MARKUP: Final = re.compile(
     r"<\|[^|<>\s]{1,64}\|?>|<\|?[^|<>\s]{1,64}\|>|<\uff5c[^<>]{1,64}\uff5c>"
-    r"|</?(?:s|bos|eos|pad|start_of_turn|end_of_turn|answer|verdict|final|result|output)>",
+    r"|</?(?:s|bos|eos|pad|start_of_turn|end_of_turn|answer|verdict|final|result|output"
+    r"|response|choice|b|strong|em)>",
     re.IGNORECASE,
 )
 # punctuation of other scripts, one character for one: places stay
 _NARROW: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | str.maketrans(
     "\u3002\u3001\u3010\u3011\u300c\u300d\u300e\u300f\u300a\u300b\u3000", '.,[]"""""" '
 )
-_WRAP: Final = r"[\s*_`\"'\u201c\u201d\u2018\u2019\u00ab\u00bb()\[\]{}:.,;$\\#>!]*"
+_WRAP: Final = (
+    r"[\s\u200b\u2060\ufeff*_`\"'\u201c\u201d\u2018\u2019\u00ab\u00bb()\[\]{}:.,;$\\#>!]*"
+)
 # possessive: a long row of marks is gone through once
 _CLOSING: Final = r"[*_`\"'\u201d\u2019\u00bb)\]}]*+"
 # before a label these may be a heading, such as "Response A"
-_NAMES: Final = ("the", "response", "option", "text", "assistant", "output", "answer", "label")
+_NAMES: Final = ("the", "response", "option", "text", "assistant", "output", "answer", "label",
+          "model", "candidate")  # fmt: skip
 _WORDS: Final = (
     *_NAMES, "my", "final", "correct", "better", "best", "preferred", "verdict",
     "choice", "decision", "is", "winner", "result", "boxed", "judgment", "judgement",
     "overall", "i", "we", "d", "would", "prefer", "choose", "pick", "select", "go", "with",
-    "think", "believe", "say", "that",
+    "think", "believe", "say", "that", "sure", "okay", "here", "json",
 )  # fmt: skip
 # Chinese: answer, reply, choose, better, best, is, final, conclusion, I, think, should
 _CHINESE: Final = (
@@ -89,6 +95,28 @@ _BETTER: Final = (
 )
 _REASON: Final = re.compile(
     r"(?:because|since|due|as|for|\u56e0\u4e3a|\u7531\u4e8e)", re.IGNORECASE
+)
+# what a text goes on with that takes the label back, or says what is wrong with it
+_AGAINST: Final = re.compile(
+    r"\W*+(?:(?:because|since|as|for)\s+)?(?:(?:it|this|that)(?:\s+(?:one|response|answer|option))?\s+)?"
+    r"(?:(?:is|was|looks|seems)\s+)?(?:clearly\s+|much\s+|slightly\s+|far\s+)?"
+    r"(?:not?|wrong|incorrect|worse|worst|inferior|bad|false|fails?|failed|loses|lost|lacks?|misses)\b",
+    re.IGNORECASE,
+)
+_TAKEN_BACK: Final = re.compile(
+    r"\b(?:actually|wait|on second thoughts?|correction|scratch that|i change)\b", re.IGNORECASE
+)
+_OTHER_WINS: Final = tuple(
+    re.compile(
+        rf"\b(?:other|{others})\b[^.:;\n]{{0,30}}\b(?:better|best|wins|preferred|superior|stronger)\b",
+        re.IGNORECASE,
+    )
+    for others in ("second|latter", "first|former")
+)
+# how sure the model says it is, behind the label
+_SURE: Final = (
+    r"[\s(\[,.:;\u2013\u2014-]*+(?:confidence\s*+(?:is|of|:|=)?\s*+)?(?P<percent>\d{1,3}(?:\.\d{1,6})?)\s?%"
+    r"[^\w%]*+(?:(?:confiden(?:t|ce)|sure|certain(?:ty)?)[^\w%]*+)?\Z"
 )
 _VERBALIZED: Final = re.compile(r"\W*?(\S+?)[\s:,;(-]+(\d{1,3}(?:\.\d{1,6})?)\s*%\W*")
 _LONGEST_VERBALIZED: Final = 100
@@ -237,9 +265,10 @@ def _is_cut(reply: Reply) -> bool:
 def _find_label(text: str, matcher: LabelMatcher, *, is_cut: bool) -> _Said | None:
     """Return the label that a text answers with; None if it says more than that.
 
-    `**A**`, `The better response is A.` and `A is better than B` are answers. An explanation may
-    follow, if it does not name another label. `Response A: ...` and `A. Accuracy ...` may begin a
-    list of which the rest is missing: they are answers only where they cannot be that.
+    `**A**`, `The better response is A.`, `A (85%)` and `A is better than B` are answers. An
+    explanation may follow, if it neither names another label nor speaks against this one.
+    `Response A: ...` and `A. Accuracy ...` may begin a list of which the rest is missing: they are
+    answers only where they cannot be that.
     """
     found = _pattern(matcher.labels, matcher.is_any_case).match(text.translate(_NARROW))
     if found is None or (index := matcher.index(found["label"])) is None:
@@ -249,11 +278,20 @@ def _find_label(text: str, matcher: LabelMatcher, *, is_cut: bool) -> _Said | No
     if than is not None and matcher.index(than) in (None, index):
         return None
     rest = found.string[found.end() :]
-    if any(_names(rest, label) for label in others):
+    if any(_names(rest, label) for label in others) or _is_taken_back(rest, index):
         return None
+    if found["percent"] is not None:
+        # less than half would be for another label
+        return _Said(index, found.start("label")) if 50 < float(found["percent"]) <= 100 else None
     if not _is_verdict(found) and _is_heading(found, rest, is_cut=is_cut):
         return None
     return _Said(index, found.start("label"))
+
+
+def _is_taken_back(rest: str, index: int) -> bool:
+    """Return whether what follows a label speaks against it."""
+    is_other = index < len(_OTHER_WINS) and _OTHER_WINS[index].search(rest) is not None
+    return is_other or bool(_AGAINST.match(rest) or _TAKEN_BACK.search(rest))
 
 
 def _is_verdict(found: re.Match[str]) -> bool:
@@ -294,7 +332,7 @@ def _pattern(labels: tuple[str, ...], is_any_case: bool) -> re.Pattern[str]:
     return re.compile(
         rf"(?P<lead>{_WRAP}(?:(?:(?:{words})(?![^\W_])|{'|'.join(_CHINESE)}){_WRAP})*)"
         rf"(?P<label>{label})(?:{_CLOSING}(?P<better>{better}))?"
-        rf"(?P<mark>{_WRAP}+\Z|{_CLOSING}(?:[.:;,]?{_CLOSING}[^\S\n]*\n|[.:;,]\s|\s+[-\u2013\u2014]\s"
+        rf"(?P<mark>{_WRAP}+\Z|{_CLOSING}{_SURE}|{_CLOSING}(?:[.:;,]?{_CLOSING}[^\S\n]*\n|[.:;,]\s|\s+[-\u2013\u2014]\s"
         rf"|\s+(?=(?:because|since|due\s+to)\b)))",
         re.IGNORECASE,
     )

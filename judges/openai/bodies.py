@@ -34,23 +34,29 @@ _UNSUPPORTED: Final = re.compile(
     r"|cannot both be|unknown (field|parameter|name)|unrecognized|not available|extra inputs"
     r"|only the default|not enabled|not compatible|incompatible|not implemented|not valid for"
     r"|only \S+ is (allowed|supported)|may only be set|must be (set to )?(1|false|none|null)\b"
-    r"|not recogni[sz]ed|unexpected (field|parameter|keyword)|unknown argument|cannot find field",
+    r"|not recogni[sz]ed|unexpected (field|parameter|keyword)|unknown argument|cannot find field"
+    r"|(do|is|are)(n't| not) (yet |currently )?(support|supported|allow|allowed|accept|accepted|permitted)\b"
+    r"|cannot (be )?used?\b|can't (be )?used?\b|no longer (supports?|supported|accepts?|accepted)|not accepted"
+    r"|(was|were) unexpected|invalid (field|parameter|argument|key)|is invalid for|not a valid parameter"
+    r"|\b(is|are) disabled|is fixed\b|has to be 1\b",
     re.IGNORECASE,
 )
 # a smaller number would be taken: which one is for the settings to say
 _OF_VALUE: Final = re.compile(
-    r"at most|<=|less than|must be between|no more than|maximum (is|value|of)|out of range|up to \d",
+    r"at most|<=|less than|must be between|no more than|maximum (is|value|of)|out of range|up to \d"
+    r"|expected a value|greater than|at least|minimum value",
     re.IGNORECASE,
 )
 _SYSTEM_REFUSED: Final = re.compile(
-    r"system['\"`]? (role|message|prompt|instruction)s?\b.{0,40}(not|n't|unsupported|invalid)"
-    r"|(not|n't|unsupported|invalid).{0,40}system['\"`]? (role|message|prompt|instruction)s?\b"
+    r"system['\"`]?[ _](role|message|prompt|instruction)s?\b.{0,40}(not|n't|unsupported|invalid)"
+    r"|(not|n't|unsupported|invalid).{0,40}system['\"`]?[ _](role|message|prompt|instruction)s?\b"
     r"|developer instruction is not enabled|roles must alternate|only user.{0,20}assistant.{0,20}role"
     r"|messages\[0\]\.role|role.{0,30}['\"`]system['\"`]|['\"`]system['\"`].{0,40}role"
     r"|['\"`]system['\"`] is not one of|first message must be.{0,20}user"
-    r"|must (start|begin) with.{0,20}user|messages\W{1,3}0\W{1,3}role"
+    r"|must (start|begin) with.{0,20}user|messages\W{1,3}0\W{1,3}role|valid role.{0,10}\buser\b"
+    r"|\brole:? must be.{0,5}(in\b|one of\b|user\b).{0,10}|should be ['\"`]user['\"`] or\b"
     r"|\brole:? system\b.{0,40}(not|n't|unsupported|invalid)"
-    r"|(invalid|unexpected|unsupported|unknown) role:? system\b",
+    r"|(invalid|unexpected|unsupported|unknown) role:? system\b|role must be in\b",
     re.IGNORECASE | re.DOTALL,
 )
 # fields of `extra_body` that keep a model to its labels, or are about the log-probs of an answer
@@ -65,8 +71,10 @@ _KEEP_TO_LABELS: Final = frozenset(
 _FIELD: Final = re.compile(
     r"(?<![\w.])(max_tokens|top_logprobs|logprobs)(?!\w)"
     # this one is a word of the language, too, and may come from a prompt that the server repeats
-    r"|(?:(?<=[\['\"`])|(?<=: )|(?<=parameter )|(?<![\w.]))(temperature)(?:(?=['\"`\]:])"
-    r"|(?=\s+(?:is|does|may|must|cannot|parameter|value|setting)\b)|(?<=: temperature)(?!\w))",
+    r"|(?:(?<=[\['\"`])|(?<=: )|(?<=parameter )|(?<![\w.]))(temperature)(?:(?=['\"`\]:]|\s?=\s?\d)"
+    r"|(?=\s+(?:is|does|may|must|cannot|isn't|has|parameter|value|setting|field|option|argument|\d)\b)"
+    r"|(?:(?<=: temperature)|(?<=parameter temperature)|(?<=support temperature)|(?<=supports temperature)"
+    r"|(?<=setting temperature)|(?<=allow temperature)|(?<=accept temperature))(?!\w))",
     re.IGNORECASE,
 )
 _PARAMETER: Final = re.compile(r"\bparam '([a-z_]+)'")

@@ -25,6 +25,7 @@ _HALF: Final = 0.5
 _SHORTEST: Final = 1e-3  # seconds
 _LONG_WAIT: Final = 0.25
 _MUCH_LONGER: Final = 2.0
+_MOMENT: Final = 1e9  # so many seconds are a moment, in Unix time
 
 
 class AdaptiveSlots:
@@ -189,15 +190,18 @@ def retry_after_seconds(header: str | None, *, now: float) -> float | None:
     """Return the delay in seconds from a `Retry-After` header, or None if it cannot be read.
 
     Args:
-        header: Seconds, an HTTP date, or an ISO time.
+        header: Seconds, an HTTP date, an ISO time or a Unix time.
         now: Unix time.
     """
     if header is None:
         return None
     try:
-        seconds = float(header)
+        # a proxy joins the headers of two servers by a comma
+        seconds = max(map(float, header.split(",")))
     except ValueError:
         seconds = _seconds_until(header, now)
+    if seconds >= _MOMENT:
+        seconds -= now
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import zlib
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ Transport = httpx.AsyncBaseTransport
 
 _CONNECTIONS_OF_CLIENT: Final = 8
 _MAX_NAMES_SHOWN: Final = 10
+_DATED: Final = re.compile(r"-(?:20\d\d-?\d\d-?\d\d|\d{4}|latest)\Z")
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _DECODED: Final = ("content-encoding", "content-length", "transfer-encoding")
 _ANY_NAME: Final = ("llamacpp", "llama.cpp")  # these servers answer by any name
@@ -84,7 +87,7 @@ def missing_model(content: object, model: str) -> str | None:
     """Return what is wrong if a list of models lacks `model`; None if it holds it.
 
     A server may take a name that it does not list: without the tag `:latest`, without `models/`,
-    or with a variant such as `:free` behind it.
+    without the date of a version, with a variant such as `:free` behind it, or any name at all.
     """
     listed = content
     if isinstance(content, dict):
@@ -96,15 +99,30 @@ def missing_model(content: object, model: str) -> str | None:
     names = [str(one.get("id") or one.get("name")) for one in known]
     if any(one.get("owned_by") in _ANY_NAME for one in known):
         return None
-    plain = {_plain(name) for name in names}
-    if _plain(model) in plain or ("/" in model and model.rpartition(":")[0] in plain):
+    plain = {_plain(name) for one in known for name in _names(one)}
+    wanted = _plain(model)
+    if any(_is_served(wanted, name) for name in plain):
         return None
     shown = ", ".join(names[:_MAX_NAMES_SHOWN]) or "none"
     return f"no model {model!r}; the server has {shown}"
 
 
+def _names(listed: Mapping[str, Any]) -> list[str]:
+    """Return all names by which a server takes one model."""
+    aliases = listed.get("aliases")
+    named = [listed.get(field) for field in ("id", "name", "model", "slug")]
+    return [str(name) for name in (*named, *(aliases if isinstance(aliases, list) else ())) if name]
+
+
+def _is_served(model: str, listed: str) -> bool:
+    variant = "/" in model and model.rpartition(":")[0] == listed
+    dated = model == _DATED.sub("", listed)
+    every = listed.endswith("*") and model.startswith(listed[:-1])
+    return model == listed or variant or dated or every
+
+
 def _plain(name: str) -> str:
-    return name.removeprefix("models/").removesuffix(":latest")
+    return name.removeprefix("models/").removesuffix(":latest").casefold()
 
 
 class ReplyClient(httpx.AsyncClient):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Final
 
@@ -20,17 +20,21 @@ _SHOWN_LENGTH: Final = 300
 
 CONTEXT_LENGTH: Final = re.compile(
     r"context.{0,20}(length|window|size)|maximum.{0,30}(tokens|length)|max_model_len"
-    r"|(prompt|input).{0,30}too (long|large)|too many tokens|request too large"
+    r"|(prompt|input|messages?).{0,30}too (long|large)|too many (input |prompt )?tokens|request too large"
     r"|inputs?`?.{0,60}tokens.{0,40}must (be|have) (<=|less|at most)"
     r"|inputs?`? must have less than|input length|(length|number) of (the )?(input|messages|prompt)"
     r"|exceed_context|string too long|reduce (the length of )?(your|the) (prompt|messages|input)"
     r"|(token count|input|prompt).{0,40}exceeds?.{0,40}(tokens|length|limit)"
-    r"|input.{0,30}longer than",
+    r"|input.{0,30}longer than|exceed\w*.{0,30}token limit|token limit exceeded|max_seq_len"
+    r"|(token count|prompt).{0,60}(cannot exceed|only supports)|sequence length"
+    r"|max_tokens must be at least 1, got -"
+    r"|physical batch size|prompt.{0,5}\u8d85\u957f",
     re.IGNORECASE | re.DOTALL,
 )
 _CONTEXT_CODE: Final = re.compile(r"exceed_context|context_length_exceeded")
 _HARD_QUOTA: Final = re.compile(
-    r"insufficient[_ ](user[_ ])?(quota|balance|credits?|funds)|billing[_ ](hard[_ ]limit|not[_ ]active)"
+    r"insufficient[_ ]((user|account)[_ ])?(quota|balance|credits?|funds)"
+    r"|balance.{0,20}(insufficient|too low|not enough|exhausted)|billing[_ ](hard[_ ]limit|not[_ ]active)"
     r"|credit balance|out of credits|payment[_ ]required|requires more credits|arrearage"
     r"|(all|monthly|included).{0,20}credits|in good standing|account.{0,20}(suspended|deactivated|overdue)"
     r"|\u4f59\u989d\u4e0d\u8db3|\u6b20\u8d39",
@@ -44,7 +48,19 @@ _MODERATED: Final = re.compile(
     r"|(inappropriate|sensitive|prohibited|unsafe|harmful).{0,20}content|usage.?policy|guardrail",
     re.IGNORECASE,
 )
-_PER_DAY: Final = re.compile(r"per.?day", re.IGNORECASE)
+_LONG_PERIOD: Final = re.compile(
+    r"per.?(day|week|month)|/ ?(day|week|month)\b|\b(daily|weekly|monthly)\b|(this|for the) month",
+    re.IGNORECASE,
+)
+# a refusal that no other prompt would change
+_NOT_OFFERED: Final = re.compile(
+    r"(invalid|incorrect|expired|missing|no).{0,10}\bapi.?key"
+    r"|\bapi.?key.{0,30}(not valid|invalid|incorrect|expired|missing|required)"
+    r"|not a valid model|(unknown|invalid|no such) model\b|location is not supported"
+    r"|\bmodel\b.{0,80}(not found|(does not|doesn't) exist|decommissioned|no longer (available|supported)"
+    r"|is not (a valid|available))",
+    re.IGNORECASE,
+)
 _NAMED_STATUSES: Final = (
     (rf"insufficient.?(quota|balance|credit|fund)|billing|payment|{_HARD_QUOTA.pattern}", 402),
     (_MODERATED.pattern, 451),
@@ -81,7 +97,7 @@ _STATUS_KINDS: Final = {
     501: FailureKind.UNAVAILABLE,
 }
 _RETRIED: Final = (FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT)
-_BUSY_STATUSES: Final = (408, 429, 498, 503, 504, 529)
+_BUSY_STATUSES: Final = (408, 429, 498, 503, 504, 522, 524, 529)
 _MAYBE_BILLED: Final = (408, 499, 504, 524)  # the model may have answered all the same
 
 
@@ -119,7 +135,11 @@ def complaint_of_status(
         content = parse_json(body)
     except ReplyUnreadable:
         content = body[:_SHOWN_LENGTH].decode("utf-8", errors="replace").strip()
-    return _complaint(status, f"HTTP {status}", content, wait_seconds(headers, content, now=now))
+    wait = wait_seconds(headers, content, now=now)
+    complaint = _complaint(status, f"HTTP {status}", content, wait)
+    if headers.get("x-should-retry", "").strip().lower() == "false":  # as OpenAI's clients read it
+        return replace(complaint, is_passing=False)
+    return complaint
 
 
 def complaint_within(
@@ -152,28 +172,33 @@ def _complaint(status: int, said: str, content: object, wait: float | None) -> C
 
 
 def _kind(status: int, message: str, wait: float | None) -> FailureKind:
-    is_too_long = status in (400, 403, 422) and CONTEXT_LENGTH.search(message)
+    is_too_long = status in (400, 403, 422, 500) and CONTEXT_LENGTH.search(message)
     if is_too_long or _CONTEXT_CODE.search(message):
         return FailureKind.CONTEXT_OVERFLOW
     is_spent = _HARD_QUOTA.search(message) or (wait is None and _PLAN.search(message))
-    if status in (400, 403, 429) and is_spent:
+    if status in (400, 403, 412, 429) and is_spent:
         return FailureKind.UNAVAILABLE
-    if status == 429 and _PER_DAY.search(message):
+    if status == 429 and _LONG_PERIOD.search(message):
         return FailureKind.UNAVAILABLE
     if status in (400, 403, 451) and _MODERATED.search(message):
         return FailureKind.REFUSED
-    if 300 <= status < 400:
+    if 300 <= status < 400 or (status in (400, 422, 500) and _NOT_OFFERED.search(message)):
         return FailureKind.UNAVAILABLE
     other = FailureKind.SERVER_ERROR if status >= 500 else FailureKind.REFUSED
     return _STATUS_KINDS.get(status, other)
 
 
-_ERROR_FIELDS: Final = ("errors", "detail", "error_msg")  # "error" is looked at first
+_ERROR_FIELDS: Final = ("errors", "detail", "error_msg", "fault")  # "error" is looked at first
 # where a reply says that all is well, or what is wrong: MiniMax, Gemini
 _REPORTS: Final = (("base_resp", "status_code"), ("promptFeedback", "blockReason"),
                    ("prompt_feedback", "block_reason"))  # fmt: skip
-_MESSAGE_FIELDS: Final = ("message", "msg", "detail", "error_msg", "error", "status_msg", "title")
-_CODE_FIELDS: Final = ("code", "status", "status_code", "type", "error_code")
+_MESSAGE_FIELDS: Final = (
+    "message", "msg", "detail", "error_msg", "error", "status_msg", "title", "reason",
+    "error_message", "Message", "faultstring",
+)  # fmt: skip
+_CODE_FIELDS: Final = (
+    "code", "status", "status_code", "type", "error_code", "statusCode", "__type",
+)  # fmt: skip
 
 
 def _error_within(content: object) -> object | None:
@@ -192,6 +217,9 @@ def _error_within(content: object) -> object | None:
         named = named or next((content[n] for n in _ERROR_FIELDS if content.get(n)), None)
     elif isinstance(first, Mapping):
         named = named or first.get("error") or _stopped(first)
+    if named is True:
+        # that there is one is all that this field says
+        return {name: value for name, value in content.items() if name != "error"}
     if named:
         # the code may stand beside the error, and not within it
         return named if isinstance(named, Mapping) else {**content, "message": named}
@@ -258,18 +286,22 @@ def message_of(content: object) -> str:
     if isinstance(metadata, Mapping):
         texts += [metadata.get("provider_name"), metadata.get("raw"), metadata.get("reasons")]
     words = [" ".join(str(text).split()) for text in texts if text]
-    quotas = _found(error, ("quotaId",))
-    words += [str(code) for code in codes if isinstance(code, str) and code] + list(
-        map(str, quotas)
-    )
+    found = [value for _, value in _found(error, ("quotaid", "fieldviolations"))]
+    words += [str(code) for code in codes if isinstance(code, str) and code]
+    words += map(str, found)
     joined = "; ".join(dict.fromkeys(words))
     return (joined or json.dumps(error, default=str))[:_SHOWN_LENGTH]
 
 
+# names in any case, with or without hyphens and underscores
 _WAIT_FIELDS: Final = {
-    "retryDelay": 1.0, "retry_delay": 1.0, "retry_after": 1.0, "retryAfter": 1.0,
-    "retry_after_seconds": 1.0, "retry_after_ms": 0.001, "retryAfterMs": 0.001,
+    "retrydelay": 1.0, "retryafter": 1.0, "retryafterseconds": 1.0, "retryaftersecs": 1.0,
+    "retryafterms": 0.001, "retryin": 1.0, "retryinseconds": 1.0, "estimatedtime": 1.0,
+    "waittime": 1.0, "waitseconds": 1.0, "resetin": 1.0, "resetsin": 1.0, "resetsinseconds": 1.0,
+    "resetafter": 1.0,
 }  # fmt: skip
+# moments, or seconds from now
+_RESET_FIELDS: Final = ("resetsat", "resetat", "resettime", "xratelimitreset", "ratelimitreset")
 _DURATION: Final = (
     r"(?:(?P<h>\d+(?:\.\d+)?)\s*h(?:ours?)?)?\s*"
     r"(?:(?P<m>\d+(?:\.\d+)?)\s*m(?:in(?:ute)?s?)?(?![a-z]))?\s*"
@@ -278,10 +310,21 @@ _DURATION: Final = (
 )
 _DURATION_ALONE: Final = re.compile(_DURATION, re.IGNORECASE)
 _WAIT_WORDS: Final = re.compile(
-    rf"(?:try again|retry|wait)(?: again)?(?: in| after| for)?\s+{_DURATION}", re.IGNORECASE
+    r"\b(?:try again|retry|wait|resets?|(?:available|allowed)(?: again)? in)\b[^.\d\n]{0,40}(?=\d)"
+    rf"{_DURATION}(?!\w)"
+    r"|\bretry[ _-]after[\"']?\s?[:=]?\s?(?P<bare>\d+(?:\.\d+)?)(?!\s?[\w%:.])"
+    r"|(?P<later>\d+(?:\.\d+)?)\s?\u79d2\u949f?(?:\u540e|\u4e4b\u540e|\u4ee5\u540e)",  # Chinese
+    re.IGNORECASE,
 )
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _LIMITED: Final = ("requests", "tokens", "input-tokens", "output-tokens")
+_LATE: Final = (
+    1e9  # a number of seconds that large is a moment, and one a thousand times as large, too
+)
+_MILLISECONDS: Final = 1e12
+# of one header, such as "default";r=0;t=20 or limit=100, remaining=0, reset=20
+_REMAINING: Final = re.compile(r"\b(?:r|remaining)=(\d+)", re.IGNORECASE)
+_RESET: Final = re.compile(r"\b(?:t|reset)=(\d+)", re.IGNORECASE)
 
 
 def wait_seconds(headers: Mapping[str, str], content: object, *, now: float) -> float | None:
@@ -292,51 +335,83 @@ def wait_seconds(headers: Mapping[str, str], content: object, *, now: float) -> 
         content: The parsed body, or its text.
         now: Unix time.
     """
-    in_ms, header = _plain_number(headers.get("retry-after-ms")), headers.get("retry-after")
+    in_ms = [_plain_number(headers.get(name)) for name in ("retry-after-ms", "x-ms-retry-after-ms")]
+    header = headers.get("retry-after", headers.get("x-retry-after"))
     told = [
-        None if in_ms is None else in_ms / 1000,
+        *(None if one is None else one / 1000 for one in in_ms),
         retry_after_seconds(header, now=now),
         None if header is None else _duration(header),
-        *_waits_in_fields(content),
+        *_waits_in_fields(content, now),
         *_waits_in_words(message_of(content)),
     ]
     known = [wait for wait in told if wait is not None] or list(_waits_for_reset(headers, now))
     return max(known, default=None)
 
 
-def _waits_in_fields(content: object) -> Iterator[float | None]:
-    for name, scale in _WAIT_FIELDS.items():
-        for value in _found(content, (name,)):
+def _waits_in_fields(content: object, now: float) -> Iterator[float | None]:
+    for name, value in _found(content, (*_WAIT_FIELDS, *_RESET_FIELDS)):
+        if name in _RESET_FIELDS:
+            yield _until(value, now)
+        elif isinstance(value, Mapping):  # as protobuf writes a duration
+            yield _plain_number(value.get("seconds"))
+        else:
             seconds = _plain_number(value)
-            yield _duration(str(value)) if seconds is None else seconds * scale
+            yield _duration(str(value)) if seconds is None else seconds * _WAIT_FIELDS[name]
 
 
 def _waits_in_words(message: str) -> Iterator[float | None]:
     for match in _WAIT_WORDS.finditer(message):
-        yield _seconds_of(match)
+        said = match["bare"] or match["later"]
+        yield float(said) if said else _seconds_of(match)
+
+
+def _until(value: object, now: float) -> float | None:
+    """Return the seconds until a moment, in whatever way it is written."""
+    number = _plain_number(value)
+    if number is None:
+        text = str(value)
+        return _duration(text) or retry_after_seconds(text, now=now)
+    if number >= _MILLISECONDS:
+        number /= 1000
+    return max(0.0, number - now) if number >= _LATE else number
 
 
 def _waits_for_reset(headers: Mapping[str, str], now: float) -> Iterator[float]:
-    """Yield when a limit that is used up starts again, by the headers of OpenAI and Anthropic."""
-    for what in _LIMITED:
-        for name in (f"x-ratelimit-{{}}-{what}", f"anthropic-ratelimit-{what}-{{}}"):
-            if headers.get(name.format("remaining")) == "0":
-                reset = headers.get(name.format("reset"), "")
-                wait = _duration(reset) or retry_after_seconds(reset, now=now)
-                if wait is not None:
-                    yield wait
+    """Yield when a limit that is used up starts again, by the headers of common providers."""
+    limits = [
+        (headers.get(f"{prefix}-remaining{what}"), headers.get(f"{prefix}-reset{after}{what}"))
+        for prefix in ("x-ratelimit", "ratelimit", "x-rate-limit")
+        for what in ("", *(f"-{one}" for one in _LIMITED))
+        for after in ("", "-after")
+    ]
+    limits += [
+        (headers.get(f"anthropic-ratelimit-{what}-remaining"),
+         headers.get(f"anthropic-ratelimit-{what}-reset"))
+        for what in _LIMITED
+    ]  # fmt: skip
+    whole = headers.get("ratelimit", "")
+    remaining, reset = _REMAINING.search(whole), _RESET.search(whole)
+    limits.append((remaining and remaining[1], reset and reset[1]))
+    for left, again in limits:
+        if again is not None and (left or "0").strip() == "0":
+            wait = _until(again, now)
+            if wait is not None:
+                yield wait
 
 
-def _found(content: object, names: Iterable[str], depth: int = 6) -> list[object]:
-    """Return the values of these names anywhere in a body."""
+def _found(content: object, names: Collection[str], depth: int = 6) -> Iterator[tuple[str, object]]:
+    """Yield the values of these names anywhere in a body; see `_WAIT_FIELDS` for the names."""
     if depth == 0:
-        return []
+        return
     inner = content if isinstance(content, list) else []
-    found: list[object] = []
     if isinstance(content, Mapping):
-        found = [content[name] for name in names if name in content]
+        for name, value in content.items():
+            plain = str(name).replace("_", "").replace("-", "").lower()
+            if plain in names:
+                yield plain, value
         inner = list(content.values())
-    return found + [value for one in inner for value in _found(one, names, depth - 1)]
+    for one in inner:
+        yield from _found(one, names, depth - 1)
 
 
 def _plain_number(value: object) -> float | None:

@@ -20,6 +20,7 @@ Endpoint = Literal["chat", "completions", "tokens"]
 
 _REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 _CACHED_BESIDE: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_COMPLETION_DETAILS: Final = ("completion_tokens_details", "output_tokens_details")
 _TEXT_CHUNKS: Final = ("text", "output_text")
 _SAME_LOGPROB: Final = 1e-3
 _FILLER: Final = -1000.0  # servers fill lists with -9999 or the lowest float
@@ -152,20 +153,32 @@ def read_usage(usage: object) -> TokenUsage | None:
     total = _count(usage.get("total_tokens"))
     if prompt is None or (said is None and total is None):
         return None
-    cached = _detail(usage, "prompt_tokens_details", "cached_tokens")
+    cached = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
     cached = cached or _count(usage.get("prompt_cache_hit_tokens")) or 0
     completion = said or 0
+    if "prompt_tokens" in usage:
+        prompt += _cached_beside(usage, prompt, cached, completion)
     if total is not None:
-        return TokenUsage(prompt, max(completion, total - prompt), cached)
-    reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+        completion = max(completion, total - prompt)
+    reasoning = _detail(usage, _COMPLETION_DETAILS, "reasoning_tokens")
     # more reasoning than completion can only stand beside it, not within it
     beside = reasoning if reasoning > completion else 0
     return TokenUsage(prompt, completion + beside, cached)
 
 
-def _detail(usage: Mapping[str, Any], group: str, name: str) -> int:
-    details = usage.get(group)
-    return (_count(details.get(name)) or 0) if isinstance(details, Mapping) else 0
+def _cached_beside(usage: Mapping[str, Any], prompt: int, cached: int, completion: int) -> int:
+    """Return what was read from a cache, where the count of the prompt leaves it out."""
+    if cached > prompt:
+        return cached
+    beside = sum(_count(usage.get(name)) or 0 for name in _CACHED_BESIDE)
+    return beside if _count(usage.get("total_tokens")) == prompt + beside + completion else 0
+
+
+def _detail(usage: Mapping[str, Any], groups: Sequence[str], name: str) -> int:
+    """Return a count that stands in a group of its own, or beside the others."""
+    found = [usage.get(name)]
+    found += [group.get(name) for each in groups if isinstance(group := usage.get(each), Mapping)]
+    return max(_count(one) or 0 for one in found)
 
 
 def _texts(choice: Mapping[str, Any], endpoint: Endpoint) -> tuple[str, str | None, str]:
@@ -175,6 +188,8 @@ def _texts(choice: Mapping[str, Any], endpoint: Endpoint) -> tuple[str, str | No
     message = _as_object(choice.get("message"), "choices.0.message")
     content, reasoning = message.get("content"), _reasoning(message)
     refusal = _text_or_none(message.get("refusal"))
+    if isinstance(content, Mapping):
+        content = [content]
     if not isinstance(content, list):
         return _text_or_none(content) or "", refusal, reasoning
     visible, hidden = [], [reasoning]
@@ -183,7 +198,8 @@ def _texts(choice: Mapping[str, Any], endpoint: Endpoint) -> tuple[str, str | No
             visible.append(chunk)
         elif isinstance(chunk, Mapping):
             refusal = _text_or_none(chunk.get("refusal")) or refusal
-            text = _text_or_none(chunk.get("text")) or ""
+            text = chunk.get("text")
+            text = _text_or_none(text.get("value") if isinstance(text, Mapping) else text) or ""
             is_visible = chunk.get("type", "text") in _TEXT_CHUNKS
             (visible if is_visible else hidden).append(text if is_visible else str(chunk))
     return "".join(visible), refusal, "".join(hidden)
@@ -269,9 +285,10 @@ def _entries(listed: object, path: str) -> tuple[TokenLogprob, ...] | None:
         return tuple(TokenLogprob(str(token), logprob) for token, logprob in pairs)
     if not isinstance(listed, list):
         raise ReplyUnreadable(f"{path}: not a list")
-    objects = [_as_object(entry, f"{path}.{index}") for index, entry in enumerate(listed)]
-    if any(_token(entry) is None for entry in objects):
-        raise ReplyUnreadable(f"{path}: an entry has no token")
+    objects = [_as_object(one, f"{path}.{at}") for at, one in enumerate(listed) if one is not None]
+    if objects and all(_token(entry) is None for entry in objects):
+        raise ReplyUnreadable(f"{path}: no entry has a token")
+    # bytes that are no text by themselves have no name, and are no label
     return tuple(TokenLogprob(_token(e) or "", _logprob(e), _identity(e)) for e in objects)
 
 
@@ -332,5 +349,7 @@ def _text_or_none(value: object) -> str | None:
 
 
 def _count(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
     return value if is_count and isinstance(value, int) else None

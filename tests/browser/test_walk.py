@@ -65,7 +65,7 @@ def test_what_the_certificate_promises(walk: Page) -> None:
     walk.get_by_role("link", name="At least 90 % agree with people").click()
     said = walk.locator(".lead").inner_text().replace("\u00a0", " ")
     assert said.startswith(
-        "Of the answers that this cascade gives, at least 90 % are those of people"
+        "Of the answers that this cascade gives, at least 90 % agree with people"
     )
     assert "with 90 % confidence" in said
 

@@ -17,6 +17,7 @@ from calibration.stack import (
     Stack,
     learned_weights,
     log_odds,
+    margins,
     stacked_preference,
     weighted_preference,
 )
@@ -126,3 +127,12 @@ def test_shapes_are_checked() -> None:
 
 def test_the_label_of_both_sides_is_reached() -> None:
     assert stacked_preference([[0.9], [0.2]]).label[:, 0].tolist() == [A, B]
+
+
+def test_margins_are_quantiles_to_the_last_bit() -> None:
+    rng = np.random.default_rng(0)
+    for size in range(1, 60):
+        evidence = np.cumsum(rng.normal(0, 2, (size, 3)), axis=1)
+        taken = (evidence - evidence[:, [-1]]) * np.sign(evidence)
+        expected = np.maximum(np.quantile(taken, 1.0 - 0.1, axis=0), 0.0)
+        assert np.array_equal(margins(evidence), expected)

@@ -197,6 +197,11 @@ def _kept(header: Sequence[str], line: int, file: LabelFile) -> set[str]:
         if file.by == "pair" and "prompt" in header and not near:
             wrong = "without the ids of pairs give --by prompt"
         known = f"columns are {', '.join(_FIELDS)}{meant}"
+        if missing and unknown:
+            known += (
+                "; if they have other names here, say which is which with "
+                f"--map {file.by}=...,label=...,annotator=..."
+            )
         fail(f"{file.path}, line {line}: {wrong}; {known}", status=EXIT_USAGE)
     if file.by == "pair" and "prompt" in header:
         note(f"{file.path}: prompt: not compared, the id names the pair")

@@ -61,7 +61,7 @@ def create(  # noqa: PLR0913  # a verb's options are its parameters
             "--purpose",
             metavar="PURPOSE",
             help="calibration (a uniform order), ranking (what settles ranks soonest), audit "
-            "(accepted verdicts), finish (what was abstained on), asked (the dataset's order)",
+            "(accepted verdicts), finish (what was abstained on), asked (the order of --pairs)",
         ),
     ] = "calibration",
     votes: Annotated[int, typer.Option(help="persons to ask about each pair")] = 1,

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid, whole
+from app.formats.columns.declared import code_of
 from app.formats.columns.verdicts import BOTH_BAD, Heard, is_empty, is_number, spelt, with_vote
 
 VERDICTS: Final = ("label", "winner", "preference")
-_PROMPTS: Final = ("prompt", "messages", "question", "instruction", "query", "user_prompt")
+_PROMPTS: Final = ("prompt", "messages", "question", "instruction", "query", "user_prompt", "input")
 _WORDS: Final = (
     "response", "output", "answer", "completion", "generation", "reply", "text", "candidate",
 )  # fmt: skip
@@ -52,6 +53,7 @@ _VOTE: Final = ("annotator", "criterion")
 _FEW: Final = 2  # fields: a prompt and two answers are more
 _RECORDED: Final = ("label", "label_original", "label_swapped")
 _LABELS: Final = ("a", "b", "tie")
+_CODES: Final = frozenset({"-1", "0", "1", "2"})
 _RECORDS: Final = frozenset({"human", "judges", "metadata"})
 
 
@@ -97,6 +99,17 @@ def spelt_verdicts(row: Mapping[str, Any]) -> dict[str, bool]:
         name: spelt(value) is not None
         for name, value in row.items()
         if not is_empty(value) and name not in _NOT_VERDICTS and not _SHOWN.fullmatch(name)
+    }
+
+
+def codes_in(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the codes of verdicts that columns may hold, "" for any other value, by their names."""
+    return {
+        name: code if (code := code_of(value)) in _CODES else ""
+        for name, value in row.items()
+        if not is_empty(value)
+        and not _SHOWN.fullmatch(name)
+        and not _LIKE_A_VERDICT.fullmatch(name)
     }
 
 
@@ -311,6 +324,24 @@ def _of_argilla(row: Mapping[str, Any]) -> str:
     )
 
 
+def _of_names_nearly_known(row: Mapping[str, Any]) -> str:
+    """Return the declaration where names differ from known ones by case and blanks alone."""
+    names = {re.sub(r"[\s_-]+", "_", name.strip()).casefold(): name for name in row}
+    prompt = next((names[name] for name in _PROMPTS if name in names), None)
+    answers = next(((names[a], names[b]) for a, b in _ANSWERS if a in names and b in names), None)
+    if prompt is None or answers is None:
+        return ""
+    said = {"prompt": prompt, "response_a": answers[0], "response_b": answers[1]}
+    said |= {name: names[name] for name in ("model_a", "model_b", "annotator") if name in names}
+    verdicts = like_verdicts(row)
+    if verdicts:
+        said["label"] = verdicts[0]
+    if any(not name.isprintable() or set(name) & set(',"=') for name in said.values()):
+        return ""
+    declared = ",".join(f"{field}={name}" for field, name in said.items())
+    return f'if its columns mean what their names say, give --map "{declared}" (parameter `map`)'
+
+
 def _of_texts(row: Mapping[str, Any]) -> str:
     texts = texts_in(row)
     if not texts:
@@ -334,7 +365,8 @@ def _of_anything(row: Mapping[str, Any]) -> str:
 
 
 _LOOKS: Final = (
-    _of_cells, of_columns, _of_split, _of_rows_by_name, _of_one_answer, _of_argilla, _of_rows, _of_texts, _of_anything,
+    _of_cells, of_columns, _of_split, _of_rows_by_name, _of_one_answer, _of_argilla, _of_rows,
+    _of_names_nearly_known, _of_texts, _of_anything,
 )  # fmt: skip
 
 
@@ -347,3 +379,10 @@ def turns_in(cell: object) -> object:
     except (ValueError, RecursionError):
         return cell
     return found if isinstance(found, list) else cell
+
+
+def of_python(cell: object) -> str:
+    """Return why a text is no list of turns, if it is a list as Python shows it, else ""."""
+    if not isinstance(cell, str) or not cell.lstrip("[ \n").startswith("{'"):
+        return ""
+    return "; it is written as Python shows it: use json.dumps"

@@ -20,27 +20,31 @@ from app.formats.columns.declared import Declared, code_of
 
 BOTH_BAD: Final = "both_bad"
 _THINGS: Final = "model|response|output|answer|assistant|completion|candidate|option|generation|text|reply|system"
+_HOW_MUCH: Final = (
+    "(?:much|slightly|significantly|clearly|far|a bit|a little|a lot|somewhat|marginally|definitely|"
+    "strongly)"
+)
 _SIDE: Final = re.compile(
     rf"(?:the )?(?:(?:{_THINGS})s?[ _-]?)?(a|b|left|right|first|second)(?: (?:{_THINGS}|one))?"
-    r"(?: (?:is|was) (?:much |slightly )?better| wins| won)?|"
-    rf"(?:{_THINGS})s?[ _-]?(1|2)"
+    rf"(?: (?:is|was) (?:{_HOW_MUCH} )?better| wins| won)?|"
+    rf"(?:{_THINGS})s?[ _-]?(1|2)|(?:{_HOW_MUCH} )?prefers? (?:the )?(?:(?:{_THINGS}) )?([ab])"
 )
 _A: Final = frozenset({"a", "1", "left", "first"})
 _SPELLINGS: Final = {
-    **dict.fromkeys(("a>b", "a>>b"), "a"),
-    **dict.fromkeys(("b>a", "b>>a", "a<b", "a<<b"), "b"),
+    **dict.fromkeys(("a>b", "a>>b", "a+", "a++"), "a"),
+    **dict.fromkeys(("b>a", "b>>a", "a<b", "a<<b", "b+", "b++"), "b"),
     **dict.fromkeys(
         (
             "tie", "tied", "draw", "equal", "equally good", "same", "both", "both good",
             "both_good", "bothgood", "tie (bothgood)", "tie (both good)", "no preference", "a=b",
-            "a==b",
+            "a==b", "both are good", "about the same", "the same", "equal quality", "equally",
         ),
         "tie",
     ),
     **dict.fromkeys(
         (
             "both bad", "both_bad", "bothbad", "tie (bothbad)", "tie (both bad)", "tie (both_bad)",
-            "equally bad", "neither",
+            "equally bad", "neither", "both are bad", "neither is good",
         ),
         BOTH_BAD,
     ),
@@ -93,7 +97,7 @@ def spelt(value: object) -> str | None:
     if known is not None:
         return known
     side = _SIDE.fullmatch(text)
-    return None if side is None else "a" if (side[1] or side[2]) in _A else "b"
+    return None if side is None else "a" if (side[1] or side[2] or side[3]) in _A else "b"
 
 
 def _sides_named(
@@ -280,7 +284,7 @@ def _example(unread: Unread) -> str:
         return f"{bare[1]}=a,{bare[0]}=b"
     if not unread.has_numbers:
         first = min(unread.counts).strip("'\"")
-        return f"{first}={'none' if is_like_nothing(first) else 'tie'}"
+        return f"{first}={'none' if is_like_nothing(first) else 'a'}"
     labels = ("a", "tie", "b") if len(values) > 2 else ("a", "b")  # three codes
     return ",".join(f"{value}={label}" for value, label in zip(values, labels, strict=False))
 

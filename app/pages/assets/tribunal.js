@@ -1,6 +1,9 @@
 // Makes the pages live: uploads, keys, sliders, running numbers. Pages can be read without it.
 const all = (what, of = document) => [...of.querySelectorAll(what)];
 
+// where the line of pages is longer than a phone is wide, the page that is shown stands in view
+document.querySelector('.top [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
+
 const problem = async (answer) => {
   try { return (await answer.json()).detail; } catch { return `the service answered ${answer.status}`; }
 };

@@ -113,6 +113,56 @@ async def test_third_votes_are_of_no_random_annotator(client: httpx.AsyncClient)
     assert (votes["a"], votes["b"]) == ([1] * 20, [1] * 20)
 
 
+async def refused(client: httpx.AsyncClient, field: str, **asked: Any) -> str:
+    body = {"dataset": "rivers", "cascade": CASCADE, **asked}
+    answer = await client.post("/v1/calibrations", json=body)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["loc"] == ["body", field]
+    detail: str = answer.json()["detail"]
+    return detail
+
+
+async def test_labels_that_are_no_sample_are_refused(client: httpx.AsyncClient) -> None:
+    rows = [{**row, "human": []} for row in labelled_rows(40)]
+    await upload(client, "rivers", rows)
+    names = sorted(str(row["id"]) for row in rows)
+    # pairs that nobody named come in an order that is drawn
+    drawn = await label_all(client, "any", purpose="asked", labels=20)
+    assert len(drawn) == 20
+    assert drawn != {str(row["id"]) for row in rows[:20]}
+    assert await counted(client, method="sequential") == 20
+    rest = [one for one in names if one not in drawn]
+    await label_all(client, "list", purpose="asked", pairs=rest[:5])
+    assert await counted(client) == 25
+    assert "queue 'list' follows a list" in await refused(client, "method", method="sequential")
+    assert await counted(client, method="sequential", queues=["any"]) == 20
+    # of two votes on a pair that differ, the second is the first of a queue that wants two
+    await say(client, "bob", rest[5:6])
+    queue = {"name": "two", "dataset": "rivers", "pairs": rest[5:6], "votes_per_pair": 2}
+    assert (await client.post("/v1/queues", json=queue)).status_code == 201
+    [item] = (await client.post("/v1/queues/two/claim", json={"annotator": "eve"})).json()["items"]
+    said = [{"item": item["item"], "label": side_of(item["item"], "eve", "b")}]
+    sent = {"annotator": "eve", "answers": said}
+    assert (await client.post("/v1/queues/two/answers", json=sent)).status_code == 201
+    assert "queue 'two' waits for more votes" in await refused(client, "label_rule")
+    assert await counted(client, label_rule="random_annotator") == 26
+    await say(client, "carl", rest[5:6])
+    assert await counted(client) == 26
+
+
+async def test_a_ranking_draws_from_what_has_no_label(client: httpx.AsyncClient) -> None:
+    rows = [{**row, "human": []} for row in labelled_rows(30)]
+    await upload(client, "rivers", rows)
+    names = sorted(str(row["id"]) for row in rows)
+    await say(client, "bob", names[:5])
+    drawn = await label_all(client, "ranks", purpose="ranking", unlabelled=True, labels=10)
+    floor = {"min_label_probability": 0.05}
+    assert await counted(client, **floor) == 15
+    await say(client, "bob", [one for one in names[5:] if one not in drawn][:1])
+    assert "1 pairs that it could have drawn" in await refused(client, "queues", **floor)
+    assert await counted(client, queues=["ranks"], **floor) == 10
+
+
 def side_of(item: str, who: str, label: str) -> str:
     return "left" if side_on_left(0, item, who) == label else "right"
 

@@ -15,14 +15,17 @@ import numpy as np
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.calibrations import inputs
+from app.calibrations import draws as draws_of
 from app.calibrations.draws import fairly_drawn, in_order_of_labels, without_adjudication
 from app.calibrations.evidence import certify
 from app.calibrations.inputs import draw_sample, gather
-from app.calibrations.schemas import CalibrationIn
+from app.calibrations.schemas import CalibrationIn, Method
+from app.core.errors import Unprocessable
 from app.core.models import Dataset
 from app.datasets.records import PairKey, Vote
 from app.queues import filling
+from app.queues.schemas import QueueIn
+from app.queues.service import placed
 from app.scores.table import NO_FAILURE, ScoreTable
 from calibration.arrays import FloatArray
 from judges.base import Judge
@@ -280,6 +283,121 @@ def test_pairs_that_were_labelled_for_their_verdict_can_still_be_drawn_over_many
     assert rate <= allowed_share(0.1, 500) < faulty
 
 
+def asked_broken(draws: int, method: Method, *, is_mended: bool) -> float:
+    """A file sorted by difficulty, .2 wrong in all, of which a queue asks for 150 of 600 pairs."""
+    broken = 0
+    for draw in range(draws):
+        rng = np.random.default_rng([10, draw])
+        keys = [key(i, f"g{i}") for i in range(600)]
+        is_wrong = rng.uniform(size=600) < np.where(np.arange(600) < 200, 0.02, 0.29)
+        sure = rng.uniform(0.6, 0.95, 600)
+        p_a = np.where(is_wrong, 1 - sure, sure)
+        request = QueueIn(name="q", dataset="made", purpose="asked", labels=150, seed=draw)
+        in_turn = [one.key for one in placed(keys, request)] if is_mended else keys[:150]
+        looks = range(30, 151, 30) if method == "sequential" else [150]
+        for look in looks:
+            votes: Votes = {one.seq: [Vote("ann", "a", {"queue": "q"})] for one in in_turn[:look]}
+            if is_certified(in_turn, votes, p_a, frozenset(), target_agreement=0.8, method=method):
+                broken += 1
+                break
+    return broken / draws
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+@pytest.mark.parametrize("method", ["auto", "sequential"])
+def test_a_queue_that_is_asked_for_follows_no_file(method: Method, *, is_mended: bool) -> None:
+    assert (asked_broken(4, method, is_mended=is_mended) <= allowed_share(0.1, 4)) is is_mended
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["auto", "sequential"])
+def test_a_queue_that_is_asked_for_follows_no_file_over_many_draws(method: Method) -> None:
+    rate, faulty = (asked_broken(300, method, is_mended=mended) for mended in (True, False))
+    print(f"asked, {method}: {rate:.3f}; in the order of the file: {faulty:.3f}")  # noqa: T201
+    assert rate <= allowed_share(0.1, 300) < faulty
+
+
+def contested_broken(draws: int, *, is_mended: bool) -> float:
+    """Two of three people have voted; judges are wrong on .35 of what they contest, .16 of all."""
+    broken = 0
+    for draw in range(draws):
+        rng = np.random.default_rng([11, draw])
+        is_contested = rng.uniform(size=400) < 0.4
+        is_wrong = rng.uniform(size=400) < np.where(is_contested, 0.35, 0.033)
+        sure = rng.uniform(0.6, 0.95, 400)
+        keys = [key(i, f"g{i}") for i in range(400)]
+        votes: Votes = {
+            i: [Vote("ann", "a", {}), Vote("bob", "b" if one else "a", {})]
+            for i, one in enumerate(is_contested.tolist())
+        }
+        if is_mended:
+            with pytest.raises(Unprocessable, match="wait"):
+                draws_of.refuse_waiting(votes, dict.fromkeys(range(400), "two"))
+            for said in votes.values():
+                said.append(Vote("eve", "a", {}))
+        p_a = np.where(is_wrong, 1 - sure, sure)
+        broken += is_certified(keys, votes, p_a, frozenset(), target_agreement=1 - 0.1598)
+    return broken / draws
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_contested_pairs_do_not_leave_before_their_last_vote(*, is_mended: bool) -> None:
+    assert (contested_broken(6, is_mended=is_mended) <= allowed_share(0.1, 6)) is is_mended
+
+
+@pytest.mark.slow
+def test_contested_pairs_do_not_leave_before_their_last_vote_over_many_draws() -> None:
+    rate, faulty = (contested_broken(500, is_mended=mended) for mended in (True, False))
+    print(f"contested pairs with their last vote: {rate:.3f}; without: {faulty:.3f}")  # noqa: T201
+    assert rate <= allowed_share(0.1, 500) < faulty
+
+
+def completed_broken(draws: int, *, is_mended: bool) -> float:
+    """A queue for a ranking draws .5 of the pairs whose order is settled; later people label the rest.
+
+    Judges are wrong on .5 of the other pairs, which are all drawn, and on none of these: .25 in all.
+    """
+    couples = [("x", "y")] * 600 + [("z", "w")] * 600
+    keys = [
+        key(i, f"g{i}")._replace(model_a=one, model_b=other)
+        for i, (one, other) in enumerate(couples)
+    ]
+    broken = 0
+    for draw in range(draws):
+        rng = np.random.default_rng([12, draw])
+        is_wrong = rng.uniform(size=1200) < np.repeat([0.5, 0.0], 600)
+        sure = rng.uniform(0.6, 0.95, 1200)
+        drawn = filling.by_stratum(keys, [filling.Open(("x", "y"), 0.05)], draw, 900)
+        votes: Votes = {
+            one.key.seq: [Vote("ann", "a", {"label_probability": one.probability, "queue": "q"})]
+            for one in drawn
+        }
+        rest = set(range(1200)) - set(votes)
+        if is_mended:
+            since = {seq: [Vote("bob", "a", {})] for seq in rest}
+            with pytest.raises(Unprocessable, match="how probable"):
+                draws_of.refuse_labels_since_a_draw({**votes, **since}, rest)
+        else:
+            votes |= {seq: [Vote("bob", "a", {})] for seq in rest}
+        p_a = np.where(is_wrong, 1 - sure, sure)
+        broken += is_certified(
+            keys, votes, p_a, frozenset(), target_agreement=0.75, min_label_probability=0.5
+        )
+    return broken / draws
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_labels_on_what_a_queue_did_not_draw_are_no_part_of_its_draw(*, is_mended: bool) -> None:
+    assert (completed_broken(4, is_mended=is_mended) <= allowed_share(0.1, 4)) is is_mended
+
+
+@pytest.mark.slow
+def test_labels_on_what_a_queue_did_not_draw_are_no_part_of_its_draw_over_many_draws() -> None:
+    rate, faulty = (completed_broken(300, is_mended=mended) for mended in (True, False))
+    print(f"a ranking's queue alone: {rate:.3f}; with all others labelled: {faulty:.3f}")  # noqa: T201
+    assert rate <= allowed_share(0.1, 300) < faulty
+
+
 async def second_votes_broken(client: httpx.AsyncClient, draws: int) -> float:
     """Annotator 2 repeats annotator 1, in another order; a look after every 20 labels."""
     broken = 0
@@ -368,7 +486,7 @@ async def test_a_sorted_file_says_nothing_of_the_order(
 ) -> None:
     draws = 6
     if not is_mended:
-        monkeypatch.setattr(inputs, "in_order_of_labels", in_order_of_the_file)
+        monkeypatch.setattr(draws_of, "in_order_of_labels", in_order_of_the_file)
     broken = await sorted_file_broken(client, draws)
     assert (broken / draws <= allowed_share(0.1, draws)) is is_mended
 

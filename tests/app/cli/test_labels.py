@@ -122,6 +122,7 @@ def test_faulty_rows_are_cut_off_and_counted(folder: Path) -> None:
     [
         ("pair,annotator\np0,bert\n", "line 1: the columns pair and label are needed"),
         ("pair,label,annotater\np0,a,bert\n", "line 1: annotater: there is no such column"),
+        ("Nr,Verdict\np0,a\n", "which is which with --map pair=...,label=...,annotator=..."),
         ("pair,label,annotator\np0,a\n", "line 2: 3 cells are expected"),
         ('pair,label,annotator\np0,"a,bert\n', "line 2: "),
         ("pair,label,annotator,strength\np0,a,bert,much\n", "line 2: strength: 'much'"),

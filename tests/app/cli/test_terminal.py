@@ -12,6 +12,7 @@ import struct
 import sys
 import termios
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -26,6 +27,7 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.cli.console import note
 from app.cli.tables.layout import Screen, Table
+from tests.app.processes import free_port, service
 from tests.app.rows import labelled_rows, ndjson
 
 WIDTHS = (80, 100, 120)
@@ -36,6 +38,8 @@ END = "=== end of a verb ==="
 ID = re.compile(r"\b(ds|cal|batch|lb|rep|key|brd|rpt|board|report)_[0-9a-f]{20,32}\b")
 #: What a table says of itself where it had to do without columns, or to change its form.
 LEFT_OUT = re.compile(r"left out, because \d+ columns have no room: (.+) \(--json has all\)")
+#: Verbs that look at the database itself; one service answers all others.
+HERE = ("keys", "doctor", "db", "verify")
 STACKED = re.compile(r"one line for each column: the table is \d+ wide, and there is room for \d+")
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["app.cli", "app.main"])
@@ -43,10 +47,12 @@ _FORKS.set_forkserver_preload(["app.cli", "app.main"])
 
 @dataclass(frozen=True)
 class Stand:
-    """A folder with something to show, and the verbs that show it."""
+    """A folder with something to show, the verbs that show it, and the service that answers them."""
 
     folder: Path
     verbs: list[list[str]]
+    server: str
+    key: str
 
 
 def invoke(*arguments: str) -> Any:
@@ -56,14 +62,21 @@ def invoke(*arguments: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Stand:
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     folder = tmp_path_factory.mktemp("terminal")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("DATABASE_URL", f"sqlite:///{folder}/shown.db")
         for name in ("TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY"):
             patch.delenv(name, raising=False)
-        return Stand(folder, _verbs(folder))
+        key = invoke("keys", "create", "the key of the continuous integration")["key"]
+        assert CliRunner().invoke(app, ["keys", "signing"]).exit_code == 0
+        port = free_port()
+        with service(folder, port, workers=1):
+            server = f"http://127.0.0.1:{port}"
+            patch.setenv("TRIBUNAL_SERVER", server)
+            patch.setenv("TRIBUNAL_API_KEY", key)
+            yield Stand(folder, _verbs(folder), server, key)
 
 
 def _verbs(folder: Path) -> list[list[str]]:
@@ -76,7 +89,6 @@ def _verbs(folder: Path) -> list[list[str]]:
     (folder / "labels.csv").write_text("pair,label\na-pair-with-a-name-0000,a\n")
     cascade = ["--judges", "cheap,dear"]
     invoke("import", "rows.jsonl", "--name", DATASET)
-    invoke("keys", "create", "the key of the continuous integration")
     # what a verb stores is stored before the first output, so that every output is the same
     invoke("judge", "few.jsonl", "--judges", "student")
     assert invoke("label", DATASET, "labels.csv", "--annotator", "someone")["accepted"] == 1
@@ -86,7 +98,19 @@ def _verbs(folder: Path) -> list[list[str]]:
         invoke("leaderboard", DATASET, "--source", source)["id"]
         for source in ("human", "judge:dear")
     ]
+    exported = CliRunner().invoke(app, ["calibrations", "export", certificate, "-o", "cert.json"])
+    assert exported.exit_code == 0, exported.output
+    monitor = invoke("monitors", "create", certificate, "--audit-rate", "1")["id"]
+    shadow = invoke("shadows", "create", certificate, "--judge", "student")["id"]
+    queue = invoke("queue", "create", DATASET, "--name", "the-queue-of-the-whole-team")["id"]
+    finish = invoke("finish", DATASET, *cascade, "--max-error", "0.2")["id"]
     return [
+        ["queue", "status"], ["queue", "status", queue], ["monitors", "list"],
+        ["monitors", "show", monitor], ["shadows", "list"], ["shadows", "show", shadow],
+        ["finish", "--resume", finish], ["replay", DATASET, "--thresholds", "cheap=0.8,dear=0.5"],
+        ["verify", "cert.json"], ["judges"], ["judges", "show", "student"], ["keys", "signing"],
+        ["batches", "verdicts", batch, "--limit", "3"], ["batch", DATASET, *cascade, "--estimate"],
+        ["import", "few.jsonl", "--dry-run"],
         ["datasets", "list"], ["datasets", "show", DATASET],
         ["calibrations", "list"], ["calibrations", "show", certificate],
         ["batches", "list"], ["batches", "show", batch],
@@ -113,9 +137,13 @@ def _run_all(stand: Stand, out: str, columns: int) -> None:
     os.chdir(stand.folder)
     os.environ["DATABASE_URL"] = f"sqlite:///{stand.folder}/shown.db"
     os.environ["TRIBUNAL_OUTPUT"] = "table"
-    for name in ("COLUMNS", "TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY"):
+    for name in ("COLUMNS", "TRIBUNAL_CONFIG"):
         os.environ.pop(name, None)
     for verb in stand.verbs:
+        asked = {} if verb[0] in HERE else {"SERVER": stand.server, "API_KEY": stand.key}
+        for name in ("SERVER", "API_KEY"):
+            os.environ.pop(f"TRIBUNAL_{name}", None)
+        os.environ.update({f"TRIBUNAL_{name}": value for name, value in asked.items()})
         try:
             app(verb)
         except SystemExit as ended:

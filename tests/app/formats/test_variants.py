@@ -51,6 +51,14 @@ async def test_lmarena_33k_is_no_mt_bench(client: httpx.AsyncClient) -> None:
     assert (body["dialect"], body["groups"], body["annotators"]) == ("lmarena_140k", 1, 2)
 
 
+async def test_conversations_as_python_shows_them_are_called_so(client: httpx.AsyncClient) -> None:
+    shown = "[{'content': 'Same?', 'role': 'user'}]"
+    forms: list[Row] = [{}, {"question_id": 81, "judge": "expert_1", "turn": 1}]
+    for more in forms:
+        given = arena(0, conversation_a=shown, conversation_b=shown, **more)
+        assert "as Python shows it" in (await upload(client, [given])).json()["detail"]
+
+
 async def test_search_arena_has_votes_for_half_of_its_rows(client: httpx.AsyncClient) -> None:
     rows = [arena(n, winner, judge="9f2a") for n, winner in enumerate(["model_b", None])]
     for one in rows:
@@ -85,6 +93,13 @@ async def test_a_declared_person_is_one(client: httpx.AsyncClient) -> None:
     rows = [alpaca(0, annotator=who, preference=1) for who in ("ann", "weighted_gpt4")]
     body = await _read(client, rows, people="ann")
     assert (body["labels"], body["recorded_judges"]) == (1, ["weighted_gpt4"])
+
+
+async def test_an_input_alone_is_the_prompt(client: httpx.AsyncClient) -> None:
+    rows = [{"input": f"I{n}", "output_1": "x", "output_2": "y", "label": n} for n in (1, 2)]
+    body = await _read(client, rows, coding="1=a,2=b")
+    assert (body["pairs"], body["labels"]) == (2, 2)
+    assert [one["prompt"] for one in await pairs_of(client)] == ["I1", "I2"]
 
 
 async def test_an_input_belongs_to_the_prompt(client: httpx.AsyncClient) -> None:
@@ -198,6 +213,11 @@ PREFERENCES: dict[str, tuple[Row, Any]] = {
     "a system prompt": (
         {"system": "Be brief.", "question": "Q", "chosen": "x", "rejected": "y"},
         [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q"}],
+    ),
+    "preference fine-tuning of OpenAI": (
+        {"input": {"messages": talk("Q")}, "preferred_output": talk("Q", "x")[1:],
+         "non_preferred_output": talk("Q", "y")[1:]},
+        "Q",
     ),
     "a history": (
         {"instruction": "Q", "history": [["u", "v"]], "chosen": "x", "rejected": "y"},
@@ -344,6 +364,20 @@ async def test_an_answer_of_label_studio_is_a_vote(
     await _read(client, [task(*results)])
     [found] = await pairs_of(client)
     assert [(v["annotator"], v["label"]) for v in found["human"]] == [("3", label)]
+
+
+async def test_what_models_say_in_labelling_tools_is_told(client: httpx.AsyncClient) -> None:
+    predicted = [{"result": [{"type": "pairwise", "value": {"selected": "left"}}]}]
+    body = await _read(client, [task(annotations=[], predictions=predicted)])
+    assert body["warnings"] == [
+        "Label Studio tasks with predictions of a model, which are not read: 1"
+    ]
+    fields = {"prompt": "Q", "response1": "x", "response2": "y"}
+    suggested = {"fields": fields, "responses": [], "suggestions": [{"value": "response1"}]}
+    body = await _read(client, [suggested], name="other")
+    assert body["warnings"] == [
+        "Argilla records with suggestions of a model, which are not read: 1"
+    ]
 
 
 async def test_a_control_that_is_understood_in_part_is_refused(client: httpx.AsyncClient) -> None:

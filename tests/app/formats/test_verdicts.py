@@ -31,7 +31,9 @@ def texts(number: int, **fields: Any) -> dict[str, Any]:
         ("the second response", "b"), ("response1", "a"), ("output_2", "b"), ("[[A]]", "a"),
         ("A>B", "a"), ("B>>A", "b"), ("A=B", "tie"), ("Tie", "tie"), ("draw", "tie"),
         ("tie (bothbad)", "both_bad"), ("both_bad", "both_bad"), ("A is better", "a"),
-        ("C", None), ("yes", None), ("", None), ("aa", None), (1, None), (True, None), (None, None),
+        ("A++", "a"), ("B+", "b"), ("B is significantly better", "b"), ("Strongly prefer A", "a"),
+        ("prefer response B", "b"), ("About the same", "tie"), ("both are bad", "both_bad"),
+        ("A+B", None), ("prefer neither", None), ("C", None), ("yes", None), ("", None), ("aa", None), (1, None), (True, None), (None, None),
     ],
 )  # fmt: skip
 def test_a_verdict_is_told_by_its_spelling(text: Any, label: str | None) -> None:
@@ -398,6 +400,16 @@ async def test_columns_of_verdicts_are_told_of_whatever_they_are_called(
     told = (await upload(client, rows, "numbers")).json()["warnings"]
     for name in ("annotator1", "rater_2"):
         assert any(line.startswith(f"{name}: looks like a verdict") for line in told)
+
+
+async def test_columns_of_codes_are_told_of_where_there_is_no_verdict_at_all(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [texts(n, ann=n % 3, bob=str(n % 2), level=n) for n in range(6)]
+    [said] = (await upload(client, rows)).json()["warnings"]
+    assert "ann, bob hold nothing but" in said
+    body = (await upload(client, rows, name="read", map="label=ann", coding="0=tie,1=a,2=b")).json()
+    assert (body["labels"], body["warnings"]) == (6, [])
 
 
 async def test_what_a_row_calls_metadata_is_no_further_verdict(client: httpx.AsyncClient) -> None:

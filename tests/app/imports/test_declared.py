@@ -128,6 +128,10 @@ ENCODED: dict[str, tuple[str, bytes]] = {
     "utf-16 without a mark": ("x.csv", _with(";").encode("utf-16-le")),
     "utf-32": ("x.csv", PLAIN.encode("utf-32")),
     "no name": ("", _with(";").encode()),
+    "a delimiter at the end of every line but the first": (
+        "x.csv",
+        _with(";").replace("ann;a\n", "ann;a;\n").replace("ann;b\n", "ann;b;;\n").encode(),
+    ),
     "lines called csv": (
         "x.csv",
         b'{"id": 1, "prompt": "Gr\\u00f6\\u00dfe?", "response_a": "x, y", "response_b": "z", '
@@ -156,6 +160,13 @@ async def test_a_table_is_read_as_it_comes(client: httpx.AsyncClient, name: str)
 
 CAUSES: dict[str, tuple[bytes, str]] = {
     "excel": (b"PK\x03\x04rest", "Excel workbook"),
+    "avro": (b"Obj\x01", "Avro"),
+    "a pickle": (b"\x80\x04\x95rest", "pickle"),
+    "markdown": (
+        b"| prompt | response_a | response_b |\n|---|:---|---:|\n| q | x | y |\n",
+        "Markdown",
+    ),
+    "a verdict called human": (b"prompt,response_a,response_b,human\nq,x,y,a\n", "label=human"),
     "zstd": (b"\x28\xb5\x2f\xfd rest", "zstd"),
     "a web page": (b"<!DOCTYPE html>", "web page"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
@@ -178,6 +189,16 @@ async def test_a_refusal_names_the_cause(client: httpx.AsyncClient, name: str) -
     answer = await upload(client, body, headers={})
     assert answer.status_code in (400, 422), answer.text
     assert word in answer.json()["detail"]
+
+
+async def test_a_header_that_is_not_known_is_told_of(client: httpx.AsyncClient) -> None:
+    titled = await _sent(client, "My votes,,,\nprompt,response_a,response_b,label\nq,x,y,a\n")
+    assert "if it is a title" in titled.json()["detail"]
+    table = "Prompt,Response A,Response B,Label\nq,x,y,A\n"
+    refused = (await _sent(client, table)).json()["detail"]
+    declared = "prompt=Prompt,response_a=Response A,response_b=Response B,label=Label"
+    assert f'--map "{declared}"' in refused
+    assert (await _sent(client, table, map=declared)).json()["labels"] == 1
 
 
 async def test_a_delimiter_can_be_declared(client: httpx.AsyncClient) -> None:

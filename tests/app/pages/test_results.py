@@ -46,6 +46,10 @@ async def test_every_result_has_a_page(
     ]
     assert "Agreement and coverage" in page.text_of("svg")
     assert "cheap answers where" in page.text_of("li")
+    of_pairs = f"/pairs/{frame.part(NASTY)}/p"
+    assert len([one for one in page.links if one.startswith(of_pairs)]) == 20
+    dataset = check(await client.get(f"/datasets/{frame.part(NASTY)}"))
+    assert {f"/leaderboards/{board['id']}", f"/reports/{report['id']}"} <= dataset.links
     assert "No monitor audits" in page.text_of("p")
     # the curve of many pairs waits for a click
     monkeypatch.setattr(results, "_DRAWN_AT_ONCE", 1)
@@ -260,7 +264,12 @@ async def test_a_monitor_has_a_page_with_its_evidence_and_its_alarm(
     ]
     first = {"answers": answers[:1]}
     assert (await client.post(f"/v1{address}/audits", json=first)).status_code == 201
-    assert "1 verdict was checked" in check(await client.get(address)).text_of("p")
+    page = check(await client.get(address))
+    assert "1 verdict was checked" in page.text_of("p")
+    # what people have answered leads to its pair, what waits for them does not
+    assert [one[:21] for one in page.links if one.startswith("/pairs/")] == [
+        "/pairs/audits%20of%20"
+    ]
     rest = {"answers": answers[1:]}
     assert (await client.post(f"/v1{address}/audits", json=rest)).status_code == 201
     page = check(await client.get(address))

@@ -608,6 +608,18 @@ CASES: dict[str, Case] = {
     "no balance, in Chinese": Case(always(refusal(429, "\u4f59\u989d\u4e0d\u8db3")), GONE, calls=1),
     "201 with an answer": Case(lambda a: replace(answer(a), status=201), ORDINARY, calls=1),
     "204, then an answer": Case(first(lambda _: Sent(b"", 204)), ORDINARY, calls=2),
+    "an entry without a token": Case(
+        lambda a: answer(
+            a, None, [position(a.best, [*labels(a), {"token": None, "logprob": -9.0}])]
+        ),
+        ORDINARY,
+    ),
+    "how sure it is, behind the label": Case(
+        lambda a: answer(a, f"{a.best} (85%)", _prefixed(a, tail=(" (", "85", "%)"))), ORDINARY
+    ),
+    "a content that is an object": Case(
+        lambda a: answer(a, {"type": "text", "text": {"value": a.best}}, logprobs=False), VOTE
+    ),
     "a byte order mark": Case(
         lambda a: replace(sent := answer(a), body=b"\xef\xbb\xbf" + json.dumps(sent.body).encode()),
         ORDINARY,

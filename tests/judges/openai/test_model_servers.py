@@ -185,6 +185,28 @@ async def test_a_wait_is_never_shorter_than_the_usual_one(server: CaseServer, he
             20.0,
         ),
         ({}, {"retryDelay": [1]}, None),
+        ({}, {"error": {"details": [{"retryDelay": {"seconds": "20"}}]}}, 20.0),
+        ({}, {"error": "the model is loading", "estimated_time": 20.0}, 20.0),
+        ({}, {"error": {"resets_at": 1_800_000_020}}, 20.0),
+        ({}, {"error": {"Retry-After-Seconds": 20}}, 20.0),
+        (
+            {},
+            {"error": {"metadata": {"headers": {"X-RateLimit-Reset": "1800000020000"}}}},
+            20.0,
+        ),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1800000020"}, "", 20.0),
+        ({"x-ratelimit-remaining": "7", "x-ratelimit-reset": "20"}, "", None),
+        ({"ratelimit-reset": "20"}, "", 20.0),
+        ({"ratelimit": '"default";r=0;t=20'}, "", 20.0),
+        ({"ratelimit": "limit=9, remaining=3, reset=20"}, "", None),
+        ({"x-ratelimit-reset-after": "20"}, "", 20.0),
+        ({"retry-after": "20, 5"}, "", 20.0),
+        ({"retry-after": "1800000020"}, "", 20.0),
+        ({}, {"message": "Your limit resets in 20 seconds"}, 20.0),
+        ({}, {"message": "Please retry your requests after 20 seconds."}, 20.0),
+        ({}, {"message": "slow down, retry_after=20"}, 20.0),
+        ({}, {"message": "\u8bf7\u572820\u79d2\u540e\u91cd\u8bd5"}, 20.0),
+        ({}, {"message": "Limit of 5 requests in 20 seconds; retry 3 times at most"}, None),
         ({}, {"error": {"metadata": {"headers": {"retry_after_ms": 1500}}}}, 1.5),
     ],
 )
@@ -322,6 +344,9 @@ async def test_a_refused_field_is_given_up_once_and_every_score_says_so(server: 
         "`temperature` may only be set to 1 when thinking is enabled.",
         "#: extraneous key [temperature] is not permitted",
         "Argument not supported on this model: temperature",
+        "gpt-5 models don't support temperature=0. Only temperature=1 is supported.",
+        "This model doesn't support the temperature field. Remove temperature and try again.",
+        "Model does not support setting temperature",
     ],
 )
 async def test_a_temperature_that_claude_refuses_is_given_up(
@@ -343,6 +368,7 @@ async def test_a_temperature_that_claude_refuses_is_given_up(
         "top_logprobs is currently not supported",
         "logprobs is not supported when temperature is set",
         "deepseek-reasoner does not support the parameter logprobs",
+        "logprobs cannot be used with thinking",
     ],
 )
 async def test_refused_log_probs_are_given_up_whatever_the_words(
@@ -390,6 +416,7 @@ SYSTEM_REFUSALS = [
     (400, "messages.0.role: Input should be 'user' or 'assistant'"),
     (400, "Conversation must start with a user prompt"),
     (422, "The role system is not allowed here"),
+    (400, "Please use a valid role: user, model."),
 ]
 
 
@@ -536,6 +563,16 @@ async def test_a_budget_reserves_what_is_really_asked_for(
         ),
         ({**usage_of(9, 2), "prompt_cache_hit_tokens": 4}, TokenUsage(9, 2, 4)),
         ({**usage_of(9, 2), "total_tokens": 5}, TokenUsage(9, 2)),
+        ({"prompt_tokens": 9.0, "completion_tokens": 2.0}, TokenUsage(9, 2)),
+        ({**usage_of(9, 2), "total_tokens": 11, "reasoning_tokens": 500}, TokenUsage(9, 502)),
+        (
+            {**usage_of(9, 2), "prompt_tokens_details": {"cached_tokens": 300}},
+            TokenUsage(309, 2, 300),
+        ),
+        (
+            {**usage_of(9, 2), "total_tokens": 311, "cache_read_input_tokens": 300},
+            TokenUsage(309, 2),
+        ),
     ],
 )
 def test_usage_that_is_known_in_part_is_never_less_than_billed(
@@ -609,6 +646,11 @@ def listed(*names: str, **fields: Any) -> dict[str, Any]:
         ("judge", [{"id": "judge"}], True),
         ("judge", {"models": [{"name": "judge:latest"}]}, True),
         ("judge", listed("other"), False),
+        ("llama", listed("Llama"), True),
+        ("claude-4", listed("claude-4-20250929"), True),
+        ("gpt-4o", listed("gpt-4o-mini"), False),
+        ("openai/gpt-9", listed("openai/*"), True),
+        ("large-latest", listed("large-2411", aliases=["large-latest"]), True),
         ("judge", listed(), False),
         ("judge", Sent({"error": "Unexpected endpoint or method. (GET /models)"}), False),
         ("judge", Sent(b"<!doctype html>"), False),

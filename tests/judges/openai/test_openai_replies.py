@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges.openai.answers import Reading, labels_of_reply
-from judges.openai.failures import complaint_of_status
+from judges.openai.failures import complaint_of_status, complaint_within
 from judges.openai.replies import Position, Reply, ReplyUnreadable, parse_json, read_reply
 from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities, TokenLogprob
 from judges.types import FailureKind, JudgeFailure, TokenUsage
@@ -86,7 +86,7 @@ def test_without_log_probs_the_text_remains(body: bytes) -> None:
         (b'{"choices": [{}]}', "choices.0.message: not an object"),
         (chat(1), "choices.0.logprobs.content.0: not an object"),
         (chat({"token": "A", "top_logprobs": 1}), "choices.0.logprobs.content.0.top_logprobs"),
-        (chat({"token": "A", "top_logprobs": [{}]}), "an entry has no token"),
+        (chat({"token": "A", "top_logprobs": [{}]}), "no entry has a token"),
     ],
 )
 def test_a_body_that_is_no_reply_is_said_with_its_place(body: bytes, message: str) -> None:
@@ -115,6 +115,43 @@ def test_an_answer_cut_off_while_thinking_is_a_failure_that_says_so() -> None:
     assert "'length'" in said.detail
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A (85%)", "Answer: A (85%)", "A - 85% confident", "A, confidence: 90%", "Model A",
+        "\u200bA", "<b>A</b>", "<response>A</response>", "Sure: A", "Here: A",
+        '```json\n{"verdict": "A"}\n```', "<scratchpad>B</scratchpad>A",
+        "<longcat_think>B</longcat_think>A", "<|inner_prefix|>B<|inner_suffix|>A",
+        "A\n\nIt is better than the other one.", "A. The first response is better.",
+    ],
+)  # fmt: skip
+def test_a_label_with_what_models_put_around_it_is_a_vote(text: str) -> None:
+    said = labels_of_reply(Reply(text, finish_reason="stop"), AB)
+    assert isinstance(said, LabelProbabilities), said
+    assert said.shares == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A (30%)", "Answer: A (50%)", "A. 15%", "A (130%)", "A\nis wrong", "Answer: A\nis wrong.",
+        "A because it is wrong", "A, since it is worse", "A. Incorrect.", "A. No.",
+        "A\n\nActually, I change my mind.", "A. Wait.", "A\n\nThe second response is better.",
+        "<scratchpad>A", "<|inner_prefix|>A", "A > B", "[[A>B]]", "Anyone but A",
+    ],
+)  # fmt: skip
+def test_a_label_that_is_taken_back_is_no_vote(text: str) -> None:
+    said = labels_of_reply(Reply(text, finish_reason="stop"), AB)
+    assert isinstance(said, JudgeFailure), said
+    assert said.kind is FailureKind.UNPARSEABLE
+
+
+@pytest.mark.parametrize("tail", [" confidence" + " " * 10**5, " 85%" + "!" * 10**5 + "x"])
+def test_a_long_tail_of_a_label_is_gone_through_once(tail: str) -> None:
+    # the time of a search that tries every cut of the tail would be counted in minutes
+    assert isinstance(labels_of_reply(Reply("A" + tail), AB), JudgeFailure)
+
+
 def test_a_content_filter_is_a_refusal() -> None:
     said = labels_of_reply(
         Reply(
@@ -135,12 +172,59 @@ def test_a_content_filter_is_a_refusal() -> None:
         "The decoder prompt (length 5000) is longer than the maximum model length of 4096",
         "prompt is too long: 210000 tokens > 200000 maximum",
         "Input exceeds the context window of this model",
+        "Too many input tokens. Max input tokens: 300000, request input token count: 400000",
+        "Your request exceeded model token limit: 8192",
+        "prompt token count (10000) plus max_tokens (1) cannot exceed 4096.",
+        "the input token count is 200000 but model only supports up to 131072.",
+        "max_tokens must be at least 1, got -904.",
     ],
 )
 def test_context_overflow_is_known_by_its_message(message: str) -> None:
     body = json.dumps({"error": {"message": message}}).encode()
-    assert failure_of_status(400, body).kind is FailureKind.CONTEXT_OVERFLOW
-    assert failure_of_status(500, body).kind is FailureKind.SERVER_ERROR
+    for status in (400, 500):  # a gateway makes a 500 of any refusal behind it
+        assert failure_of_status(status, body).kind is FailureKind.CONTEXT_OVERFLOW
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (429, "which is limited to 1000 API calls / month", FailureKind.UNAVAILABLE),
+        (429, "which is limited to 40 API calls / minute", FailureKind.RATE_LIMITED),
+        (429, "Sorry, your account balance is insufficient", FailureKind.UNAVAILABLE),
+        (429, "You have reached your weekly limit", FailureKind.UNAVAILABLE),
+        (412, "Account is suspended: it reached its monthly limit", FailureKind.UNAVAILABLE),
+        (400, "API key not valid. Please pass a valid API key.", FailureKind.UNAVAILABLE),
+        (400, "some/model is not a valid model ID", FailureKind.UNAVAILABLE),
+        (400, "The model `m` has been decommissioned", FailureKind.UNAVAILABLE),
+        (500, "model 'm' not found, try pulling it first", FailureKind.UNAVAILABLE),
+        (500, "Internal server error", FailureKind.SERVER_ERROR),
+    ],
+)
+def test_what_no_other_prompt_would_change_makes_a_judge_unavailable(
+    status: int, message: str, kind: FailureKind
+) -> None:
+    assert failure_of_status(status, json.dumps({"message": message}).encode()).kind is kind
+
+
+def test_a_server_says_that_another_attempt_does_not_help() -> None:
+    for said, helps in (({}, True), ({"x-should-retry": "false"}, False)):
+        assert complaint_of_status(429, said, b"", now=0.0).is_passing is helps
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"statusCode": 429, "message": "x"},
+        {"error": True, "message": "Too many requests"},
+        {"fault": {"faultstring": "Rate limit quota violation"}},
+        {"__type": "ThrottlingException", "Message": "Rate exceeded"},
+    ],
+)
+def test_an_error_within_a_200_is_found_in_the_form_of_any_gateway(body: Any) -> None:
+    complaint = complaint_within(body, {}, now=0.0)
+    assert complaint is not None
+    assert complaint.failure.kind is FailureKind.RATE_LIMITED, complaint
+    assert complaint.failure.detail not in ("HTTP 200 with an error that names 429: True", "")
 
 
 @pytest.mark.parametrize(
