@@ -25,7 +25,7 @@ from app.calibrations.schemas import CalibrationIn, KnownPromptsIn
 from app.core.auth import Scope
 from app.core.http.access import needs
 from app.core.http.idempotency import IdempotentRoute
-from app.core.http.openapi import LOCATION, AnswerRoute, refused
+from app.core.http.openapi import LOCATION, AnswerRoute, long_lists, refused
 from app.core.http.parameters import NewestFirst, Running
 from app.core.lists import Page
 
@@ -98,6 +98,7 @@ async def export_calibration(calibration_id: CalibrationId, running: Running) ->
     responses={201: {"headers": LOCATION}, **refused(409)},
 )
 @needs(Scope.JUDGE)
+@long_lists
 async def import_calibration(
     document: Annotated[dict[str, Any], Body(description="an exported certificate, as it is")],
     running: Running,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -128,7 +128,10 @@ async def store_new(session: AsyncSession, batch: Batch, ranges: Iterable[Range]
 
 
 async def create(
-    running: Runtime, request: BatchIn, form: FileForm | None = None
+    running: Runtime,
+    request: BatchIn,
+    form: FileForm | None = None,
+    also: Callable[[AsyncSession, Batch], Awaitable[None]] | None = None,
 ) -> dict[str, Any]:
     """Store a batch over a dataset and its shards; workers claim them from there.
 
@@ -136,6 +139,7 @@ async def create(
         running: The service.
         request: What to judge.
         form: The uploaded file that holds the pairs, if any.
+        also: What is stored in the same transaction; if it raises, there is no batch.
 
     Raises:
         Unprocessable: there is no pair to judge, a judge is unknown, or one has no price and there
@@ -157,6 +161,8 @@ async def create(
         await datasets.lock(session, [dataset])
         batch.request = {**batch.request, ALSO_RUNNING: await _rivals(session, batch, authority)}
         await store_new(session, batch, ranges)
+        if also is not None:
+            await also(session, batch)
     running.wake_workers.set()
     return await find(running, batch.id)
 

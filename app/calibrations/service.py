@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Protocol
 
@@ -115,8 +115,19 @@ async def pool_scores(running: Runtime, prepared: Prepared) -> ScoreTable | None
         return await load_table(session, prepared.pool_dataset, ready, prepared.judges)
 
 
-async def create(running: Runtime, request: CalibrationIn) -> CalibrationRow:
+Also = Callable[[AsyncSession, CalibrationRow], Awaitable[None]]
+
+
+async def create(
+    running: Runtime, request: CalibrationIn, also: Also | None = None
+) -> CalibrationRow:
     """Make a certificate: at once, or `pending` where judges must be asked for long.
+
+    Args:
+        running: The service.
+        request: What is to be certified.
+        also: What is stored in the transaction that stores it as `pending`; if it raises, there is
+            no certificate, and no judge is asked.
 
     Raises:
         Unprocessable: the request cannot be honoured; names the field.
@@ -126,7 +137,7 @@ async def create(running: Runtime, request: CalibrationIn) -> CalibrationRow:
     await _refuse_predecessor(running, request)
     prepared = await prepare(running, request)
     can_wait = await is_quick(running, prepared)
-    certificate = await _store_pending(running, request, prepared)
+    certificate = await _store_pending(running, request, prepared, also)
     if can_wait:
         await _finish(running, certificate, request, prepared)
     else:
@@ -252,7 +263,7 @@ async def resume(running: Runtime) -> None:
 
 
 async def _store_pending(
-    running: Runtime, request: CalibrationIn, prepared: Prepared
+    running: Runtime, request: CalibrationIn, prepared: Prepared, also: Also | None
 ) -> CalibrationRow:
     moment = running.now()
     certificate = CalibrationRow(
@@ -273,6 +284,9 @@ async def _store_pending(
     )
     async with running.db.write() as session:
         session.add(certificate)
+        if also is not None:
+            await session.flush()
+            await also(session, certificate)
     return certificate
 
 

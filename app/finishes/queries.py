@@ -78,12 +78,6 @@ async def change_queue(
     await session.execute(update(Finish).where(Finish.seq == finish.seq).values(values))
 
 
-async def batch_of_certificate(session: AsyncSession, certificate_seq: int) -> Batch | None:
-    """Return the first batch under a certificate."""
-    query = select(Batch).where(Batch.certificate_seq == certificate_seq).order_by(Batch.seq)
-    return await session.scalar(query.limit(1))
-
-
 async def parts(
     session: AsyncSession, finish: Finish
 ) -> tuple[Dataset, CalibrationRow | None, Batch | None, Queue | None]:

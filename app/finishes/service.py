@@ -1,8 +1,9 @@
 """Finishes datasets: certifies, judges, and lets people label what is left.
 
 A finish is a row with a status. Every step from one status to the next can be repeated: the next
-start of the service resumes what was interrupted, even weeks later. People label the rows that judges
-fail on or abstain on; no row is dropped.
+start of the service resumes what was interrupted, even weeks later. What a step makes (a certificate,
+a batch, a queue) is stored in the transaction that notes it, so that of several processes one alone
+makes it. People label the rows that judges fail on or abstain on; no row is dropped.
 
 The certificate bounds the share of all pairs that judges answer wrongly. It counts the rows that
 people label as right, so it holds for the whole dataset.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -46,6 +47,7 @@ _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 2.0
 _ENDS: Final = ("completed", "not_certifiable", "failed")
 _LABELS_TO_BEGIN_WITH: Final = 300
+Numbered = Batch | CalibrationRow
 
 
 async def require(session: AsyncSession, finish_id: str) -> Finish:
@@ -94,8 +96,9 @@ async def create(running: Runtime, request: FinishIn) -> FinishBody:
             **request.of_people,
         )
         finish.status = "sampling"
-        finish.queue_seq = (await queues.create(running, wanted)).seq
     async with running.db.write() as session:
+        if request.labels is not None:
+            finish.queue_seq = (await queues.create_within(session, wanted, running.now())).seq
         session.add(finish)
     if finish.status == "calibrating":
         _start(running, finish.id)
@@ -202,10 +205,16 @@ async def _drive(running: Runtime, finish_id: str) -> None:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
+class _MadeAlready(Exception):
+    """Another process has made what this step was to make."""
+
+
 async def _stepped(running: Runtime, finish: Finish) -> bool:
     """Take one step if possible now; store an error that no later try would cure."""
     try:
         return await _step(running, finish)
+    except _MadeAlready:
+        return False
     except TribunalError as error:
         why = error.detail
     async with running.db.write() as session:
@@ -229,9 +238,8 @@ async def _certify(running: Runtime, finish: Finish, certificate: CalibrationRow
             dataset = (await queries.parts(session, finish))[0]
             # people may have labelled the easy rows before, or those of one task
             drawing = await drawing_queues(session, dataset) if request.labels else None
-        made = await calibrations.create(running, request.calibration(dataset.id, drawing))
-        async with running.db.write() as session:
-            await queries.adopt(session, finish, "certificate_seq", made.seq)
+        asked = request.calibration(dataset.id, drawing)
+        await calibrations.create(running, asked, _adopting(finish, "certificate_seq"))
         return True
     if certificate.status in calibrations.UNFINISHED:
         return False
@@ -273,21 +281,21 @@ async def _judge(
 
 
 async def _begin_batch(running: Runtime, finish: Finish, certificate: CalibrationRow) -> None:
-    """Start the batch of a finish, or find the one that an interrupted process started."""
     async with running.db.read() as session:
-        batch = await queries.batch_of_certificate(session, certificate.seq)
         dataset = (await queries.parts(session, finish))[0]
-    if batch is None:
-        request = FinishIn.model_validate(finish.request)
-        wanted = BatchIn(
-            dataset=dataset.id, calibration=certificate.id, budget_usd=request.budget_usd
-        )
-        made = await creating.create(running, wanted)
-        async with running.db.read() as session:
-            batch = await by_public_id(session, Batch, made["id"])
-    assert batch is not None
-    async with running.db.write() as session:
-        await queries.adopt(session, finish, "batch_seq", batch.seq)
+    request = FinishIn.model_validate(finish.request)
+    wanted = BatchIn(dataset=dataset.id, calibration=certificate.id, budget_usd=request.budget_usd)
+    await creating.create(running, wanted, also=_adopting(finish, "batch_seq"))
+
+
+def _adopting(finish: Finish, column: str) -> Callable[[AsyncSession, Numbered], Awaitable[None]]:
+    """Return what notes a new row with its finish, or undoes it where the finish has one."""
+
+    async def adopt(session: AsyncSession, made: Numbered) -> None:
+        if not await queries.adopt(session, finish, column, made.seq):
+            raise _MadeAlready
+
+    return adopt
 
 
 async def _why_unpromised(running: Runtime, batch: Batch) -> str | None:

@@ -30,7 +30,7 @@ def target_risk(certificate: CalibrationRow) -> float:
 
 
 async def advance(session: AsyncSession, monitor: Monitor, moment: datetime) -> None:
-    """Observe the audits that people have answered, in the order of drawing; raise the alarm.
+    """Observe the audits that people have answered; raise the alarm.
 
     An audit counts once, with the answers that it had when its last one came.
     """
@@ -47,15 +47,16 @@ async def advance(session: AsyncSession, monitor: Monitor, moment: datetime) -> 
         said = [label_of(*vote) for vote in votes.get(row.of, ())]
         losses[row.seq] = None if row.said is None else loss_of(row.said, said, certificate.request)
     await queries.observe(session, losses)
-    seen = [
-        (loss, row.slice)
-        for row in rows
-        if row.status == "accepted" and (loss := losses[row.seq]) is not None
-    ]
+    seen = [row for row in rows if row.status == "accepted" and losses[row.seq] is not None]
     if not seen:
         return
-    before = SlicedMonitor.from_dict(locked.state)
-    state = observe_in_slices(before, [loss for loss, _ in seen], [name for _, name in seen])
+    numbers = await queries.numbers_of(session, locked, [row.seq for row in seen])
+    state = observe_in_slices(
+        SlicedMonitor.from_dict(locked.state),
+        [losses[row.seq] or 0.0 for row in seen],
+        [row.slice for row in seen],
+        numbers=[numbers[row.seq] for row in seen],
+    )
     point = {
         "at": rfc3339(moment),
         "audits": state.whole.audits,

@@ -173,6 +173,29 @@ async def answered(
     return (await session.execute(query)).all()
 
 
+async def numbers_of(
+    session: AsyncSession, monitor: Monitor, audits: Sequence[int]
+) -> dict[int, tuple[int, int]]:
+    """Return for audits of accepted verdicts their number in the order of drawing, from 1 on.
+
+    The first counts all of the monitor, the second those of the same slice.
+    """
+    numbered = (
+        select(
+            Audit.seq,
+            func.row_number().over(order_by=Audit.seq).label("number"),
+            func.row_number().over(partition_by=Audit.slice, order_by=Audit.seq).label("of_slice"),
+        )
+        .where(Audit.monitor_seq == monitor.seq, Audit.status == "accepted")
+        .subquery()
+    )
+    found: dict[int, tuple[int, int]] = {}
+    for start in range(0, len(audits), _CHUNK):
+        query = select(numbered).where(numbered.c.seq.in_(audits[start : start + _CHUNK]))
+        found |= {row[0]: (row[1], row[2]) for row in await session.execute(query)}
+    return found
+
+
 async def votes_on(
     session: AsyncSession, item_seqs: Sequence[int]
 ) -> dict[int, list[tuple[str, str]]]:

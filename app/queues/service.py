@@ -64,17 +64,22 @@ async def create(running: Runtime, request: QueueIn) -> Queue:
         Unprocessable: there is no such pair, or none at all.
     """
     async with running.db.write() as session:
-        dataset = await datasets.find_dataset(session, request.dataset)
-        drawn = await _drawn(session, dataset, request)
-        options = request.model_dump(
-            mode="json", exclude={"name", "dataset", "purpose", "votes_per_pair", "pairs"}
-        )
-        if request.pairs is not None:
-            options["of_named_pairs"] = True
-        options["keeps_order"] = request.keeps_order
-        wanted = NewQueue(request.name, request.purpose, request.votes_per_pair, options)
-        queue = await open_queue(session, dataset, wanted, running.now())
-        await add(session, queue, drawn)
+        return await create_within(session, request, running.now())
+
+
+async def create_within(session: AsyncSession, request: QueueIn, moment: datetime) -> Queue:
+    """Make a queue as `create` does, in a transaction that stores more than that."""
+    dataset = await datasets.find_dataset(session, request.dataset)
+    drawn = await _drawn(session, dataset, request)
+    options = request.model_dump(
+        mode="json", exclude={"name", "dataset", "purpose", "votes_per_pair", "pairs"}
+    )
+    if request.pairs is not None:
+        options["of_named_pairs"] = True
+    options["keeps_order"] = request.keeps_order
+    wanted = NewQueue(request.name, request.purpose, request.votes_per_pair, options)
+    queue = await open_queue(session, dataset, wanted, moment)
+    await add(session, queue, drawn)
     return queue
 
 

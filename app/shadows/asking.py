@@ -69,28 +69,43 @@ def fingerprints(authority: Authority) -> dict[str, str]:
 
 
 async def ask_forever(running: Runtime) -> None:
-    """Ask candidates as pairs are drawn for them."""
+    """Ask candidates as pairs are drawn for them, each apart: a slow one keeps no other waiting."""
+    asking: dict[int, asyncio.Task[None]] = {}
     while True:
         await asyncio.sleep(_PAUSE_SECONDS)
-        try:
-            while await ask_some(running):
-                pass
-        except outages():
-            _log.debug("pairs of shadows could not be read", exc_info=True)
-        except Exception:
-            # a faulty candidate must not keep others from being asked
-            _log.exception("a candidate could not be asked")
+        asking = {seq: task for seq, task in asking.items() if not task.done()}
+        for shadow in await _with_waiting_pairs(running):
+            if shadow.seq not in asking:
+                name = f"candidate {shadow.id}"
+                asking[shadow.seq] = running.start(_ask_while_any(running, shadow), name)
 
 
-async def ask_some(running: Runtime) -> int:
-    """Ask one candidate about a few pairs; return how many pairs were taken."""
+async def _with_waiting_pairs(running: Runtime) -> Sequence[Shadow]:
+    try:
+        async with running.db.read() as session:
+            return await queries.with_waiting_pairs(session, running.now())
+    except outages():
+        _log.debug("pairs of shadows could not be read", exc_info=True)
+        return ()
+
+
+async def _ask_while_any(running: Runtime, shadow: Shadow) -> None:
+    try:
+        while await ask_some(running, shadow):
+            pass
+    except outages():
+        _log.debug("pairs of %s could not be read", shadow.id, exc_info=True)
+    except Exception:
+        _log.exception("the candidate of %s could not be asked", shadow.id)
+
+
+async def ask_some(running: Runtime, shadow: Shadow) -> int:
+    """Ask a candidate about a few pairs; return how many pairs were taken."""
     moment = running.now()
     async with running.db.read() as session:
-        rows = await queries.waiting(session, moment, _AT_ONCE)
-    if not rows:
+        own = await queries.waiting(session, shadow, moment, _AT_ONCE)
+    if not own:
         return 0
-    shadow = rows[0][1]
-    own = [row[0] for row in rows if row[1].seq == shadow.seq]
     async with running.db.write() as session:
         seqs = [one.seq for one in own]
         ours = await queries.take(session, seqs, moment, moment + _LEASE)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import Paging, fetch_page
@@ -31,29 +31,39 @@ async def certificate_by_id(session: AsyncSession, certificate_id: str) -> Calib
     return (await session.scalars(query)).one()
 
 
-async def waiting(
-    session: AsyncSession, moment: datetime, limit: int
-) -> Sequence[Row[ShadowVerdict, Shadow]]:
-    """Return pairs that nobody asks a candidate about now, those of one shadow at a time."""
+def _waits(moment: datetime) -> ColumnElement[bool]:
     is_free = or_(ShadowVerdict.leased_until.is_(None), ShadowVerdict.leased_until <= moment)
+    return and_(ShadowVerdict.content.is_not(None), is_free)
+
+
+async def with_waiting_pairs(session: AsyncSession, moment: datetime) -> Sequence[Shadow]:
+    """Return the shadows with pairs that nobody asks their candidates about now."""
+    waits = exists().where(ShadowVerdict.shadow_seq == Shadow.seq, _waits(moment))
+    query = select(Shadow).where(Shadow.status == "watching", waits)
+    return (await session.scalars(query.order_by(Shadow.seq))).all()
+
+
+async def waiting(
+    session: AsyncSession, shadow: Shadow, moment: datetime, limit: int
+) -> Sequence[ShadowVerdict]:
+    """Return pairs of a shadow that nobody asks its candidate about now; none once it has ended."""
     query = (
-        select(ShadowVerdict, Shadow)
+        select(ShadowVerdict)
         .join(Shadow, Shadow.seq == ShadowVerdict.shadow_seq)
-        .where(ShadowVerdict.content.is_not(None), is_free, Shadow.status == "watching")
-        .order_by(ShadowVerdict.shadow_seq, ShadowVerdict.seq)
+        .where(ShadowVerdict.shadow_seq == shadow.seq, _waits(moment), Shadow.status == "watching")
+        .order_by(ShadowVerdict.seq)
         .limit(limit)
     )
-    return (await session.execute(query)).all()
+    return (await session.scalars(query)).all()
 
 
 async def take(
     session: AsyncSession, seqs: Sequence[int], moment: datetime, until: datetime
 ) -> set[int]:
     """Keep pairs from other processes for a while; return those that are ours."""
-    is_free = or_(ShadowVerdict.leased_until.is_(None), ShadowVerdict.leased_until <= moment)
     query = (
         update(ShadowVerdict)
-        .where(ShadowVerdict.seq.in_(seqs), ShadowVerdict.content.is_not(None), is_free)
+        .where(ShadowVerdict.seq.in_(seqs), _waits(moment))
         .values(leased_until=until)
         .returning(ShadowVerdict.seq)
     )

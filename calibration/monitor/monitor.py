@@ -23,12 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.arrays import FloatArray
+from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument, UndeclaredBound
 from calibration.monitor.wealth import (
+    MOST_STARTS,
+    Starts,
     Wealth,
     alternatives,
     followed,
+    followed_by_number,
     opening_wealth,
     stakes_per_term,
     with_warnings,
@@ -38,11 +41,13 @@ TOLERANCE = 1e-9
 # e-values above are cut, so that they stay numbers in JSON
 _LARGEST_LOG = math.log(1e300)
 _STAKES = ("log_stakes", "log_warning_stakes")
+# written only where answers came in another order, and in no state of earlier versions
+_OF_ORDER = ("drawn", "later_starts")
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorState:
-    """All that a monitor remembers; its size does not depend on how many audits it has seen.
+    """All that a monitor remembers; its size is bounded, however many audits it has seen.
 
     Attributes:
         target_risk: Alpha, the risk that is promised.
@@ -54,13 +59,17 @@ class MonitorState:
         audits: Audits seen (prompts, where several verdicts of a prompt make one).
         loss_total: Sum of loss / audit probability (loss alone where all are equal).
         weight_total: Sum of 1 / audit probability (`audits` where all are equal).
-        log_stakes: Logarithm of the money on each alternative.
+        log_stakes: Logarithm of the money on each alternative, that of `later_starts` apart.
         cash: Money that waits for later starts.
         highest_log_wealth: Largest logarithm of the wealth so far.
         alarm_at: Number of the audit that raised the alarm. It is never withdrawn.
         log_warning_stakes: The same for the early warning, each start with money of 1.
         warnings: Early warnings so far; after each the warning starts again.
         warned_at: Number of the audit of the last early warning.
+        drawn: Largest number in the order of drawing of an audit seen; None where audits were seen
+            in that order.
+        later_starts: The last starts of bets, where audits are numbered: the draw after which each
+            one bets, then the logarithm of its money on each alternative.
     """
 
     target_risk: float
@@ -77,6 +86,8 @@ class MonitorState:
     log_warning_stakes: tuple[float, ...]
     warnings: int
     warned_at: int | None
+    drawn: int | None = None
+    later_starts: tuple[tuple[float, ...], ...] = ()
 
     @property
     def is_alarmed(self) -> bool:
@@ -105,8 +116,19 @@ class MonitorState:
 
     @property
     def wealth(self) -> Wealth:
-        """Stakes and cash as arrays."""
-        return Wealth(np.array(self.log_stakes), self.cash, self.audits)
+        """Stakes of all starts together, and cash, for audits that come in the order of drawing."""
+        starts = self.starts
+        stakes = np.concatenate([starts.log_stakes[None], starts.log_later])
+        return Wealth(np.logaddexp.reduce(stakes, axis=0), self.cash, starts.drawn)
+
+    @property
+    def starts(self) -> Starts:
+        """Stakes by start, for audits that come in any order."""
+        rows = np.array(self.later_starts).reshape(-1, 1 + len(self.log_stakes))
+        drawn = self.audits if self.drawn is None else self.drawn
+        return Starts(
+            np.array(self.log_stakes), rows[:, 0].astype(np.int64), rows[:, 1:], self.cash, drawn
+        )
 
     @property
     def bets(self) -> FloatArray:
@@ -116,6 +138,10 @@ class MonitorState:
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers and lists, for JSON; floats come back exactly."""
         plain = asdict(self)
+        if self.drawn is None:
+            plain = {name: value for name, value in plain.items() if name not in _OF_ORDER}
+        else:
+            plain["later_starts"] = [list(start) for start in self.later_starts]
         return {name: list(v) if isinstance(v, tuple) else v for name, v in plain.items()}
 
     @classmethod
@@ -127,12 +153,14 @@ class MonitorState:
                 not fit the target risk.
         """
         names = {field.name for field in fields(cls)}
+        plain = {"drawn": None, "later_starts": [], **plain}
         if wrong := sorted(names.symmetric_difference(plain)):
             raise InvalidArgument(f"state has missing or unknown fields: {', '.join(wrong)}")
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in plain.items()
         }
+        values["later_starts"] = _read_starts(plain["later_starts"], values["log_stakes"])
         _check_numbers(values)
         state = cls(**values)
         check_settings(state.target_risk, state.failure_probability, state.average_run_length)
@@ -187,7 +215,10 @@ def start_monitor(
 
 
 def observe(
-    state: MonitorState, losses: ArrayLike, probabilities: ArrayLike | None = None
+    state: MonitorState,
+    losses: ArrayLike,
+    probabilities: ArrayLike | None = None,
+    numbers: ArrayLike | None = None,
 ) -> MonitorState:
     """Return the state after some audits; the state given does not change.
 
@@ -200,7 +231,10 @@ def observe(
     starts again after each warning and bounds no probability. At a risk of exactly alpha = .10 a
     warning came every 1,300 audits for B = 1,000 and every 270 for B = 200.
 
-    A stream cut anywhere gives the same state up to rounding (1e-12).
+    A stream cut anywhere gives the same state up to rounding (1e-12). With `numbers` the wealth does
+    not depend on the order in which answers come either, as long as none is later than 100 starts
+    (2,500 audits): each start bets on the audits drawn after it alone, so that late answers from
+    before a rise do not hide it.
 
     Assumed: the expected loss of the next audit, given all earlier ones, is the risk at that time.
     So verdicts are drawn for audit at random, their labels come in any order that does not depend on
@@ -212,6 +246,8 @@ def observe(
         losses: Disagreement with people, shape (audits,), in [0, 1]; soft losses are allowed.
         probabilities: Probability with which each of these verdicts was drawn, shape (audits,), at
             least the declared bound; None where all are equal. May depend on the verdict.
+        numbers: Number of each of these audits in the order of drawing, from 1 on, shape (audits,),
+            those whose answers never come counted; None where they come in that order.
 
     Raises:
         InvalidArgument: A shape does not fit or a value is out of range.
@@ -220,13 +256,19 @@ def observe(
     >>> monitor = observe(start_monitor(target_risk=0.1), losses=np.ones(12))
     >>> monitor.audits, monitor.alarm_at
     (12, 3)
+    >>> late = observe(start_monitor(target_risk=0.1), np.ones(12), numbers=np.arange(12, 0, -1))
+    >>> bool(np.isclose(late.e_value, monitor.e_value))
+    True
     """
     terms = audit_terms(state, losses, probabilities)
     if terms.ndim != 1:
         raise InvalidArgument(f"losses must have shape (audits,), not {terms.shape}")
     weights = np.ones(terms.size) if probabilities is None else 1.0 / np.asarray(probabilities)
-    for after, path in followed(state.wealth, state.bets, terms):
-        state = _with_wealth(state, after, path)
+    if numbers is None and state.drawn is None:
+        for after, path in followed(state.wealth, state.bets, terms):
+            state = _with_wealth(state, after, path)
+    elif terms.size:
+        state = _with_starts(state, terms, _checked_numbers(state, numbers, terms.size))
     state = _with_warnings(state, terms)
     return replace(
         state,
@@ -269,6 +311,26 @@ def _checked_probabilities(
     if not np.all((drawn >= smallest * (1 - TOLERANCE)) & (drawn <= 1)):
         raise InvalidArgument(f"probabilities must lie in [{smallest}, 1]")
     return drawn
+
+
+def _checked_numbers(state: MonitorState, numbers: ArrayLike | None, n: int) -> IntArray:
+    if numbers is None:
+        return np.arange(n) + state.starts.drawn + 1
+    drawn = np.asarray(numbers)
+    if drawn.shape != (n,) or drawn.dtype.kind not in "iu" or not (drawn >= 1).all():
+        raise InvalidArgument(f"numbers must be {n} whole numbers from 1 on")
+    return drawn.astype(np.int64)
+
+
+def _with_starts(state: MonitorState, terms: FloatArray, numbers: IntArray) -> MonitorState:
+    after, path = followed_by_number(state.starts, state.bets, terms, numbers)
+    rows = np.column_stack([after.after, after.log_later])
+    wealth = Wealth(after.log_stakes, after.cash, state.audits + terms.size)
+    return replace(
+        _with_wealth(state, wealth, path),
+        drawn=after.drawn,
+        later_starts=tuple(tuple(row) for row in rows.tolist()),
+    )
 
 
 def _with_wealth(state: MonitorState, after: Wealth, path: FloatArray) -> MonitorState:
@@ -325,9 +387,21 @@ def check_min_audit_probability(smallest: float | None) -> None:
         raise InvalidArgument(f"min_audit_probability must lie in (0, 1], not {smallest}")
 
 
+def _read_starts(rows: Any, log_stakes: Any) -> tuple[tuple[float, ...], ...]:
+    width = 1 + len(log_stakes) if isinstance(log_stakes, tuple) else 0
+    if not isinstance(rows, list) or len(rows) > MOST_STARTS:
+        raise InvalidArgument(f"later_starts must be a list of at most {MOST_STARTS} starts")
+    for row in rows:
+        if not isinstance(row, list) or len(row) != width or not all(map(_is_number, row)):
+            raise InvalidArgument(f"later_starts must hold lists of {width} numbers")
+    return tuple(tuple(row) for row in rows)
+
+
 def _check_numbers(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
-        is_optional = name in ("min_audit_probability", "alarm_at", "warned_at")
+        if name == "later_starts":
+            continue
+        is_optional = name in ("min_audit_probability", "alarm_at", "warned_at", "drawn")
         numbers = value if name in _STAKES else (value,)
         if value is None and is_optional:
             continue
@@ -351,6 +425,7 @@ def _check_progress(state: MonitorState) -> None:
         ("warnings", state.warnings, 0, seen),
         ("alarm_at", state.alarm_at, 1, seen),
         ("warned_at", state.warned_at, 1, seen),
+        ("drawn", state.drawn, 0, math.inf),
         ("cash", state.cash, math.ulp(0.0), 1),
         ("highest_log_wealth", state.highest_log_wealth, 0, math.inf),
         ("weight_total", state.weight_total, 0, math.inf),
@@ -358,5 +433,10 @@ def _check_progress(state: MonitorState) -> None:
     ):
         if value is not None and not least <= value <= most:
             raise InvalidArgument(f"{name} must lie in [{least}, {most}], not {value}")
-    if not all(isinstance(each, int | None) for each in (seen, state.warnings, state.alarm_at)):
-        raise InvalidArgument("audits, warnings and alarm_at must be whole numbers")
+    if not all(0 < start[0] <= (state.drawn or 0) for start in state.later_starts):
+        raise InvalidArgument(
+            f"later_starts must begin at draws up to {state.drawn}, which is drawn"
+        )
+    whole = (seen, state.warnings, state.alarm_at, state.drawn)
+    if not all(isinstance(each, int | None) for each in whole):
+        raise InvalidArgument("audits, warnings, alarm_at and drawn must be whole numbers")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import IntArray
 from calibration.errors import InvalidArgument
 from calibration.monitor.monitor import MonitorState, observe, start_monitor
 
@@ -121,6 +122,7 @@ def observe_in_slices(
     losses: ArrayLike,
     slices: Sequence[str | None],
     probabilities: ArrayLike | None = None,
+    numbers: ArrayLike | None = None,
 ) -> SlicedMonitor:
     """Return the monitors after some audits; the one given does not change.
 
@@ -129,6 +131,7 @@ def observe_in_slices(
         losses: As for `observe`, shape (audits,).
         slices: Slice of each audit; None, or a name that was not declared, counts in the whole alone.
         probabilities: As for `observe`.
+        numbers: As for `observe`, shape (audits, 2): among all audits, and among those of its slice.
 
     Raises:
         InvalidArgument: A shape does not fit or a value is out of range.
@@ -139,8 +142,9 @@ def observe_in_slices(
     >>> monitor.alarmed_slices, monitor.whole.audits, monitor.slices["maths"].audits
     (('poems',), 5, 1)
     """
-    whole = observe(monitor.whole, losses, probabilities)
     loss = np.asarray(losses, dtype=np.float64)
+    of_all, of_slice = _numbers(numbers, loss.size)
+    whole = observe(monitor.whole, losses, probabilities, of_all)
     drawn = None if probabilities is None else np.asarray(probabilities, dtype=np.float64)
     if len(slices) != loss.size:
         raise InvalidArgument(f"slices must have {loss.size} names, not {len(slices)}")
@@ -149,8 +153,22 @@ def observe_in_slices(
         if name is not None and name in monitor.slices:
             rows.setdefault(name, []).append(row)
     seen = {
-        name: observe(monitor.slices[name], loss[of], None if drawn is None else drawn[of])
+        name: observe(
+            monitor.slices[name],
+            loss[of],
+            None if drawn is None else drawn[of],
+            None if of_slice is None else of_slice[of],
+        )
         for name, of in rows.items()
     }
     unwatched = monitor.unwatched + loss.size - sum(len(of) for of in rows.values())
     return replace(monitor, whole=whole, slices={**monitor.slices, **seen}, unwatched=unwatched)
+
+
+def _numbers(numbers: ArrayLike | None, n: int) -> tuple[IntArray | None, IntArray | None]:
+    if numbers is None:
+        return None, None
+    drawn = np.asarray(numbers)
+    if drawn.shape != (n, 2):
+        raise InvalidArgument(f"numbers must have shape {(n, 2)}, not {drawn.shape}")
+    return drawn[:, 0], drawn[:, 1]

@@ -5,12 +5,17 @@ expectation is at most 1 while the risk is at most alpha. New money enters every
 a late rise finds a fresh bet. All starts of one alternative meet the same later factors, so their
 sum S follows S_t = f_t S_{t-1} + v_t with v_t the money that enters: memory does not grow with
 time. (Waudby-Smith and Ramdas 2024; Ville 1939; Shiryaev 1963 and Roberts 1966 for v_t = 1.)
+
+Where answers come in another order than their audits were drawn, the last starts are kept apart,
+each with the number of the draw after which it bets. A late answer multiplies the starts before its
+draw alone: a bet on a later rise is not spoilt by answers from before it. Which starts an answer
+multiplies is known before the answer, so that the bet stays fair in any order of coming.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +31,8 @@ _LARGEST_LOSS = 0.75
 _SERIES = 1.7
 # Audits are taken in pieces, so that neither memory nor rounding grows with their number.
 _PIECE = 128
+# an answer that comes later than so many starts multiplies all the starts before them
+MOST_STARTS = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +109,71 @@ def followed(
         path = grown(wealth.log_stakes, log_factors(bets, piece), log_entering)
         wealth = Wealth(path[..., -1], float(cash[-1]), int(numbers[-1]))
         yield wealth, log_total(path, cash, -2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Starts:
+    """Stakes of one stream whose last starts are kept apart.
+
+    Attributes:
+        log_stakes: Logarithm of the money of all older starts, shape (alternatives,).
+        after: Number of the draw after which each later start bets, increasing, shape (starts,).
+        log_later: Logarithm of their money, shape (starts, alternatives).
+        cash: Money that has not entered yet.
+        drawn: Largest number of a draw that was answered; starts up to it have entered.
+    """
+
+    log_stakes: FloatArray
+    after: IntArray
+    log_later: FloatArray
+    cash: float
+    drawn: int
+
+    def up_to(self, number: int) -> Starts:
+        """Let the money of all starts up to a later draw enter; the oldest starts are put together."""
+        first, last = self.drawn // RESTART_EVERY + 1, number // RESTART_EVERY
+        if last < first:
+            return replace(self, drawn=number)
+        new = np.arange(first, last + 1)
+        entering = restart_weights(new.astype(np.float64) + 1.0)
+        opened = np.repeat(
+            np.log(entering / self.log_stakes.size)[:, None], self.log_stakes.size, 1
+        )
+        later = np.concatenate([self.log_later, opened])
+        old = np.concatenate([self.log_stakes[None], later[:-MOST_STARTS]])
+        return Starts(
+            np.logaddexp.reduce(old, axis=0),
+            np.concatenate([self.after, new * RESTART_EVERY])[-MOST_STARTS:],
+            later[-MOST_STARTS:],
+            self.cash - float(entering.sum()),
+            number,
+        )
+
+
+def followed_by_number(
+    starts: Starts, bets: FloatArray, terms: FloatArray, numbers: IntArray
+) -> tuple[Starts, FloatArray]:
+    """Follow the wealth of one stream through audits as their answers come.
+
+    Args:
+        starts: Before the audits.
+        bets: Shape (alternatives,).
+        terms: (loss - alpha) / pi of each audit, shape (audits,).
+        numbers: Number of each audit in the order of drawing, from 1 on, shape (audits,).
+
+    Returns:
+        The starts after the audits, and the logarithm of the total after each, shape (audits,).
+    """
+    path = np.empty(terms.size)
+    for at, number in enumerate(numbers.tolist()):
+        if number > starts.drawn:
+            starts = starts.up_to(number)
+        factor = log_factors(bets, terms[at : at + 1])[:, 0]
+        later = starts.log_later + np.where((starts.after < number)[:, None], factor, 0.0)
+        starts = replace(starts, log_stakes=starts.log_stakes + factor, log_later=later)
+        stakes = np.append(starts.log_stakes, later)
+        path[at] = np.logaddexp(np.logaddexp.reduce(stakes), np.log(starts.cash))
+    return starts, path
 
 
 def with_warnings(

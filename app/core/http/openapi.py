@@ -8,8 +8,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, ClassVar, Final, NotRequired, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Final,
+    NotRequired,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from fastapi import FastAPI, Request, Response
 from fastapi.datastructures import Default, DefaultPlaceholder
@@ -26,6 +36,7 @@ from app.core.http.access import Need, Open, allow, need_of, scopes_of
 from app.core.http.json_bodies import hold_to_limits
 from app.core.http.parameters import get_runtime
 from app.core.http.problems import MEDIA_TYPE
+from app.core.limits import Limits
 
 Json = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
@@ -72,6 +83,16 @@ UNFORESEEN: Final[Responses] = {
 }
 
 
+_Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
+_LONG_LISTS: Final = "_has_long_lists"
+
+
+def long_lists(endpoint: _Endpoint) -> _Endpoint:
+    """Let one list of a body be as long as the whole body may be: it has a column for each field."""
+    setattr(endpoint, _LONG_LISTS, True)
+    return endpoint
+
+
 class AnswerRoute(APIRoute):
     """A route whose answers are described by their types and sent without a check.
 
@@ -114,10 +135,15 @@ class AnswerRoute(APIRoute):
             return handle
 
         async def within_limits(request: Request) -> Response:
-            await hold_to_limits(request, get_runtime(request).settings.limits, field)
+            await hold_to_limits(request, self._within(get_runtime(request).settings.limits), field)
             return await handle(request)
 
         return within_limits
+
+    def _within(self, limits: Limits) -> Limits:
+        if not getattr(self.endpoint, _LONG_LISTS, False):
+            return limits
+        return replace(limits, list_items=max(limits.list_items, limits.body_values))
 
     @property
     def need(self) -> Need:

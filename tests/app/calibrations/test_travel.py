@@ -262,6 +262,21 @@ async def test_only_signers_that_are_trusted_are_imported_where_some_are(
     assert answer.json()["errors"][0]["loc"] == ["body", "signature", "public_key"]
 
 
+async def test_a_certificate_of_more_pairs_than_a_list_may_have_items_is_taken_in(
+    made: Document, settings: Settings
+) -> None:
+    app = create_app(settings.model_copy(update={"max_list_items": 140}))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        answer = await client.post("/v1/calibrations/import", json=made)
+        assert answer.status_code == 201, answer.text
+        other = await client.post("/v1/judgments", json={"pairs": [{}] * 141})
+    assert "TRIBUNAL_MAX_LIST_ITEMS" in other.json()["detail"]
+    few = create_app(settings.model_copy(update={"max_body_values": 1_000}))
+    async with few.router.lifespan_context(few), client_of(few) as client:
+        refused = await client.post("/v1/calibrations/import", json=made)
+    assert "TRIBUNAL_MAX_BODY_VALUES" in refused.json()["detail"]
+
+
 async def test_evidence_that_was_not_kept_is_collected_again_while_it_is_the_same(
     client: httpx.AsyncClient, made: Document, running: Runtime
 ) -> None:

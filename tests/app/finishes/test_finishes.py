@@ -7,10 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import IntegrityError
 
+from app.calibrations.schemas import JudgeOrder
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from app.finishes import queries, service
+from app.finishes import service
+from app.finishes.schemas import FinishIn
 from app.main import create_app
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
@@ -185,7 +188,7 @@ async def test_too_few_labels_end_it_with_advice(client: httpx.AsyncClient) -> N
 
 
 async def test_it_is_taken_up_by_the_next_start(settings: Settings, monkeypatch: Any) -> None:
-    """A process that dies after each step loses nothing and judges nothing twice."""
+    """A process that dies after each step loses nothing; two that take one judge nothing twice."""
 
     async def dies(running: Runtime, finish_id: str) -> None:
         """Take no step: the process is gone before."""
@@ -207,22 +210,29 @@ async def test_it_is_taken_up_by_the_next_start(settings: Settings, monkeypatch:
                 async with running.db.read() as session:
                     finish_row = await service.require(session, made["id"])
                 assert finish_row.status == step
-                # it starts the work, and dies before it notes what it started
-                with monkeypatch.context() as lost:
-                    lost.setattr(queries, "adopt", _forgets)
-                    await service._step(running, finish_row)
+                async with asyncio.TaskGroup() as group:
+                    steps = (service._stepped(running, finish_row) for _ in range(2))
+                    both = [group.create_task(one) for one in steps]
+                assert sorted(one.result() for one in both) == [False, True]
                 if step == "calibrating":
-                    for _ in range(2):
-                        await service._step(running, finish_row)
-                        async with running.db.read() as session:
-                            finish_row = await service.require(session, made["id"])
+                    assert await service._stepped(running, finish_row)
     app = create_app(settings)
     async with app.router.lifespan_context(app), client_of(app) as client:
         found = await settled(client, made["id"])
         assert found["status"] == "labelling"
         batches = (await client.get("/v1/batches")).json()["data"]
         assert [one["id"] for one in batches] == [found["batch"]]
+        made_ones = (await client.get("/v1/calibrations")).json()["data"]
+        assert [one["id"] for one in made_ones] == [found["calibration"]]
 
 
-async def _forgets(*_: Any, **__: Any) -> bool:
-    return False
+async def test_a_finish_that_is_not_stored_leaves_no_queue(
+    client: httpx.AsyncClient, running: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await upload(client, "rivers", rows_of(60, 20))
+    first = await finish(client, max_error=0.01)
+    monkeypatch.setattr(service, "new_id", lambda _: first["id"])
+    asked = FinishIn(dataset="rivers", cascade=JudgeOrder(**JUDGES), max_error=0.4, labels=30)
+    with pytest.raises(IntegrityError):
+        await service.create(running, asked)
+    assert (await client.get("/v1/queues")).json()["data"] == []

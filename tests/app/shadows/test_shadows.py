@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -66,8 +67,9 @@ class Exchanged(PaidJudge):
 
 
 async def ask_all(running: Runtime) -> None:
-    while await ask_some(running):
-        pass
+    while shadows := await asking._with_waiting_pairs(running):
+        for shadow in shadows:
+            await ask_some(running, shadow)
 
 
 @pytest.mark.both_databases
@@ -155,6 +157,34 @@ async def test_a_share_of_a_batch_is_judged_within_a_budget_and_failures_stay_ap
     assert dear.asked.total() == 32
     # people labelled the rows of the dataset
     assert found["labelled"] == 32
+
+
+async def all_judged(client: httpx.AsyncClient, shadow: Json) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            if not (await look(client, shadow))["waiting"]:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_candidate_that_hangs_keeps_no_other_waiting(
+    client: httpx.AsyncClient, running: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibration = await certified(client)
+    hung = PaidJudge("hung", gate=asyncio.Event())
+    install(running, hung, PaidJudge("quick"))
+    first, second = [await shadowed(client, calibration, judge=one) for one in ("hung", "quick")]
+    await judge(client, calibration, 0, 5)
+    monkeypatch.setattr(asking, "_PAUSE_SECONDS", 0.001)
+    running.start(asking.ask_forever(running), "asking")
+    await all_judged(client, second)
+    assert (await look(client, first))["waiting"] == 5
+    assert hung.asked.total() == 5
+    # what is drawn while it hangs waits for it, and it is asked about nothing twice
+    await judge(client, calibration, 20, 2)
+    hung.gate.set()  # type: ignore[union-attr]
+    await all_judged(client, first)
+    assert hung.asked.total() == 7
 
 
 async def test_what_cannot_be_a_candidate_is_refused(

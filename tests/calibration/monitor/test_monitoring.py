@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import InvalidArgument, UndeclaredBound
-from calibration.monitor import MonitorState, observe, start_monitor
+from calibration.monitor import (
+    MonitorState,
+    observe,
+    observe_in_slices,
+    start_monitor,
+    start_sliced_monitor,
+)
 from calibration.monitor.wealth import alternatives, stakes_per_term
 
 RISKS = st.sampled_from([0.01, 0.05, 0.1, 0.2, 0.4, 0.8])
@@ -249,8 +255,8 @@ def test_fields_missing_or_unknown_are_named() -> None:
 @pytest.mark.parametrize("name", [field.name for field in fields(MonitorState)])
 def test_stored_values_that_no_monitor_can_have_are_named(name: str, value: Any) -> None:
     plain = observe(start_monitor(0.1), [1.0, 0.0, 1.0]).to_dict() | {name: value}
-    if value is None and name in ("min_audit_probability", "alarm_at", "warned_at"):
-        assert MonitorState.from_dict(plain).to_dict() == plain
+    if value is None and name in ("min_audit_probability", "alarm_at", "warned_at", "drawn"):
+        assert getattr(MonitorState.from_dict(plain), name) is None
         return
     with pytest.raises(InvalidArgument, match=name):
         MonitorState.from_dict(plain)
@@ -267,3 +273,73 @@ def test_stored_values_must_fit_the_audits_seen(name: str, value: float) -> None
     plain = observe(start_monitor(0.1), [1.0, 0.0, 1.0]).to_dict() | {name: value}
     with pytest.raises(InvalidArgument, match=name):
         MonitorState.from_dict(plain)
+
+
+def written_out_by_number(target_risk: float, seen: dict[int, float]) -> float:
+    """Every start as a product over the audits drawn after it, the rest as cash."""
+    total, cash = 0.0, 1.0
+    for start in range(0, max(seen) + 1, 25):
+        j = start // 25 + 1
+        weight = 1 / (1.7 * j * (1 + np.log(j)) ** 2)
+        cash -= weight
+        risks = alternatives(target_risk)
+        tests = [
+            np.prod([
+                loss * r / target_risk + (1 - loss) * (1 - r) / (1 - target_risk)
+                for number, loss in seen.items()
+                if number > start
+            ])
+            for r in risks
+        ]  # fmt: skip
+        total += weight * float(np.mean(tests))
+    return total + cash
+
+
+@given(RISKS, st.permutations(range(1, 81)), st.integers(1, 80))
+@settings(max_examples=30)
+def test_numbered_audits_count_alike_in_any_order(
+    target_risk: float, order: list[int], n: int
+) -> None:
+    lost = losses(80, target_risk)
+    came = order[:n]
+    state = observe(start_monitor(target_risk), lost[np.array(came) - 1], numbers=came)
+    expected = written_out_by_number(target_risk, {number: lost[number - 1] for number in came})
+    assert wealth(state) == pytest.approx(expected, rel=1e-9)
+    again = MonitorState.from_dict(json.loads(json.dumps(state.to_dict(), allow_nan=False)))
+    assert again == state
+    late = order[n] if n < len(order) else 7
+    worse, better = (wealth(observe(again, [loss], numbers=[late])) for loss in (1.0, 0.0))
+    fair = target_risk * worse + (1 - target_risk) * better
+    assert fair == pytest.approx(wealth(state), rel=1e-9)
+
+
+def test_numbers_in_order_change_nothing_and_the_state_stays_small() -> None:
+    seen = losses(4_000, 0.12)
+    plain = observe(start_monitor(0.1), seen)
+    numbered = observe(start_monitor(0.1), seen, numbers=np.arange(1, 4_001))
+    assert numbered.log_wealth == pytest.approx(plain.log_wealth)
+    assert numbered.p_value == pytest.approx(plain.p_value)
+    assert len(numbered.later_starts) == 100
+    # what a monitor saw before audits were numbered stays, and it goes on either way
+    for state in (plain, numbered):
+        assert observe(state, [1.0, 0.0]).log_wealth == pytest.approx(
+            observe(state, [1.0, 0.0], numbers=[4_001, 4_002]).log_wealth
+        )
+
+
+def test_late_answers_from_before_a_rise_do_not_hide_it() -> None:
+    before, after = losses(1_000, 0.02), losses(300, 0.3, seed=1)
+    seen = np.concatenate([before, after])
+    order = np.random.default_rng(2).permutation(seen.size)
+    blind = observe(start_monitor(0.1), seen[order])
+    numbered = observe(start_monitor(0.1), seen[order], numbers=order + 1)
+    assert not blind.is_alarmed
+    assert numbered.is_alarmed
+
+
+@pytest.mark.parametrize("numbers", [[1], [0, 1], [1.0, 2.0], [[1, 2]]])
+def test_numbers_that_do_not_fit_are_refused(numbers: Any) -> None:
+    with pytest.raises(InvalidArgument, match="numbers"):
+        observe(start_monitor(0.1), [0.0, 1.0], numbers=numbers)
+    with pytest.raises(InvalidArgument, match="numbers"):
+        observe_in_slices(start_sliced_monitor(0.1, ["x"]), [0.0], ["x"], numbers=[1])
