@@ -229,9 +229,8 @@ async def test_many_names_of_datasets_are_looked_up_together(
 
     few, statements_for_few = await post(20)
     many, statements_for_many = await post(5_000)
-    assert (
-        statements_for_many < statements_for_few + 20
-    )  # other work of the service may be among them
+    # one look-up a name would be thousands; other work of the service may be among them
+    assert statements_for_many < statements_for_few + 200
     assert few.status_code == many.status_code == 404
     assert many.json()["error_count"] == 5_000
     assert "there is no dataset 'other 0'" in many.json()["detail"]
