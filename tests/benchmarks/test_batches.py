@@ -22,7 +22,7 @@ ROWS = {
 
 
 # several processes for each side, each of them seconds of work
-_LONG = {"workers", "core-insert", "memory"}
+_LONG = {"workers", "core-insert", "memory", "requests", "pages"}
 
 
 @pytest.mark.parametrize(

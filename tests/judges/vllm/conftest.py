@@ -19,6 +19,8 @@ from judges.vllm.judge import VllmJudge
 from judges.vllm.settings import EngineSettings, VllmSettings
 
 KINDS: Final[tuple[Kind, ...]] = ("qwen2", "llama")
+#: For tests that start an engine: half a minute each, so that the second kind waits for the slow run.
+ENGINES: Final = ["qwen2", pytest.param("llama", marks=pytest.mark.slow)]
 LOADING_SECONDS: Final = 300.0
 
 MakeJudge = Callable[..., VllmJudge]

@@ -12,7 +12,7 @@ from judges.prompting.examples import Example
 from judges.reasons import Reason, ReasonSettings
 from judges.types import FailureKind, Pair, Score
 from tests.judges.pairs import pair_of
-from tests.judges.vllm.conftest import KINDS, MakeJudge
+from tests.judges.vllm.conftest import ENGINES, MakeJudge
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -27,7 +27,7 @@ def explained(portal: BlockingPortal, judge: Any, pair: Pair = PAIR) -> tuple[Sc
     return score, portal.call(judge.explain, pair, score, label)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGINES)
 def test_scores_are_the_same_with_and_without_reasons(
     kind: Kind, make_judge: MakeJudge, portal: BlockingPortal
 ) -> None:

@@ -18,7 +18,7 @@ from judges.prompting.tokens import PromptTokens
 from judges.types import FailureKind, Pair
 from tests.judges.pairs import pair_of
 from tests.judges.vllm import oracle
-from tests.judges.vllm.conftest import KINDS, MakeJudge
+from tests.judges.vllm.conftest import ENGINES, MakeJudge
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -30,7 +30,7 @@ EXAMPLES = (
 
 
 @pytest.mark.parametrize("labels", [("A", "B"), ("A", "B", "tie")])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGINES)
 def test_probabilities_are_those_of_a_plain_forward_pass(
     kind: Kind,
     labels: tuple[str, ...],
@@ -56,7 +56,7 @@ def test_probabilities_are_those_of_a_plain_forward_pass(
     assert (score.p_tie is None) == (len(labels) == 2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGINES)
 def test_swapping_the_responses_mirrors_the_score(
     kind: Kind, make_judge: MakeJudge, portal: BlockingPortal
 ) -> None:
@@ -122,7 +122,7 @@ def test_an_answer_that_says_no_percentage_is_a_failure(
     assert score.failure.kind is FailureKind.UNPARSEABLE
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGINES)
 def test_a_model_that_says_neither_label_is_flagged(
     kind: Kind, make_judge: MakeJudge, portal: BlockingPortal
 ) -> None:
@@ -161,7 +161,7 @@ def test_many_pairs_at_once(make_judge: MakeJudge, portal: BlockingPortal) -> No
     assert together[:3] == pytest.approx(alone, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGINES)
 def test_a_rating_is_that_of_a_plain_forward_pass(
     kind: Kind, make_judge: MakeJudge, portal: BlockingPortal, folders: dict[str, Path]
 ) -> None:
