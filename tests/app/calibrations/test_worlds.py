@@ -6,7 +6,8 @@ few-shot examples and of sorted files taken out, the same worlds must be flagged
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -202,18 +203,6 @@ def finish_broken(draws: int, *, is_mended: bool) -> float:
     return broken / draws
 
 
-@pytest.mark.parametrize("is_mended", [True, False])
-def test_rows_that_people_chose_to_label_say_nothing_of_a_finish(*, is_mended: bool) -> None:
-    assert (finish_broken(10, is_mended=is_mended) <= allowed_share(0.1, 10)) is is_mended
-
-
-@pytest.mark.slow
-def test_rows_that_people_chose_to_label_say_nothing_of_a_finish_over_many_draws() -> None:
-    rate, faulty = (finish_broken(500, is_mended=mended) for mended in (True, False))
-    print(f"finishes with labels before the sample: {rate:.3f}; all labels read: {faulty:.3f}")  # noqa: T201
-    assert rate <= allowed_share(0.1, 500) < faulty
-
-
 def adjudicated_broken(draws: int, *, is_mended: bool) -> float:
     """People say a with .72, and a third one is asked where two differ; the judge always says a."""
     broken = 0
@@ -235,18 +224,6 @@ def adjudicated_broken(draws: int, *, is_mended: bool) -> float:
             keys, votes, sure, frozenset(), target_agreement=0.72, label_rule="random_annotator"
         )
     return broken / draws
-
-
-@pytest.mark.parametrize("is_mended", [True, False])
-def test_third_votes_where_two_differ_are_no_random_annotators(*, is_mended: bool) -> None:
-    assert (adjudicated_broken(3, is_mended=is_mended) <= allowed_share(0.1, 3)) is is_mended
-
-
-@pytest.mark.slow
-def test_third_votes_where_two_differ_are_no_random_annotators_over_many_draws() -> None:
-    rate, faulty = (adjudicated_broken(200, is_mended=mended) for mended in (True, False))
-    print(f"adjudicated pairs: {rate:.3f}; every vote read: {faulty:.3f}")  # noqa: T201
-    assert rate <= allowed_share(0.1, 200) < faulty
 
 
 def drawn_later_broken(draws: int, *, is_mended: bool) -> float:
@@ -271,19 +248,7 @@ def drawn_later_broken(draws: int, *, is_mended: bool) -> float:
     return broken / draws
 
 
-@pytest.mark.parametrize("is_mended", [True, False])
-def test_pairs_that_were_labelled_for_their_verdict_can_still_be_drawn(*, is_mended: bool) -> None:
-    assert (drawn_later_broken(6, is_mended=is_mended) <= allowed_share(0.1, 6)) is is_mended
-
-
-@pytest.mark.slow
-def test_pairs_that_were_labelled_for_their_verdict_can_still_be_drawn_over_many_draws() -> None:
-    rate, faulty = (drawn_later_broken(500, is_mended=mended) for mended in (True, False))
-    print(f"drawn after a finish: {rate:.3f}; without its pairs: {faulty:.3f}")  # noqa: T201
-    assert rate <= allowed_share(0.1, 500) < faulty
-
-
-def asked_broken(draws: int, method: Method, *, is_mended: bool) -> float:
+def asked_broken(draws: int, *, is_mended: bool, method: Method) -> float:
     """A file sorted by difficulty, .2 wrong in all, of which a queue asks for 150 of 600 pairs."""
     broken = 0
     for draw in range(draws):
@@ -301,20 +266,6 @@ def asked_broken(draws: int, method: Method, *, is_mended: bool) -> float:
                 broken += 1
                 break
     return broken / draws
-
-
-@pytest.mark.parametrize("is_mended", [True, False])
-@pytest.mark.parametrize("method", ["auto", "sequential"])
-def test_a_queue_that_is_asked_for_follows_no_file(method: Method, *, is_mended: bool) -> None:
-    assert (asked_broken(4, method, is_mended=is_mended) <= allowed_share(0.1, 4)) is is_mended
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["auto", "sequential"])
-def test_a_queue_that_is_asked_for_follows_no_file_over_many_draws(method: Method) -> None:
-    rate, faulty = (asked_broken(300, method, is_mended=mended) for mended in (True, False))
-    print(f"asked, {method}: {rate:.3f}; in the order of the file: {faulty:.3f}")  # noqa: T201
-    assert rate <= allowed_share(0.1, 300) < faulty
 
 
 def contested_broken(draws: int, *, is_mended: bool) -> float:
@@ -338,18 +289,6 @@ def contested_broken(draws: int, *, is_mended: bool) -> float:
         p_a = np.where(is_wrong, 1 - sure, sure)
         broken += is_certified(keys, votes, p_a, frozenset(), target_agreement=1 - 0.1598)
     return broken / draws
-
-
-@pytest.mark.parametrize("is_mended", [True, False])
-def test_contested_pairs_do_not_leave_before_their_last_vote(*, is_mended: bool) -> None:
-    assert (contested_broken(6, is_mended=is_mended) <= allowed_share(0.1, 6)) is is_mended
-
-
-@pytest.mark.slow
-def test_contested_pairs_do_not_leave_before_their_last_vote_over_many_draws() -> None:
-    rate, faulty = (contested_broken(500, is_mended=mended) for mended in (True, False))
-    print(f"contested pairs with their last vote: {rate:.3f}; without: {faulty:.3f}")  # noqa: T201
-    assert rate <= allowed_share(0.1, 500) < faulty
 
 
 def completed_broken(draws: int, *, is_mended: bool) -> float:
@@ -386,16 +325,34 @@ def completed_broken(draws: int, *, is_mended: bool) -> float:
     return broken / draws
 
 
+# how often a promise is broken in so many draws, with the mend and without; draws of the quick and the
+# slow form
+Broken = Callable[..., float]
+WORLDS: dict[str, tuple[Broken, int, int]] = {
+    "rows that people chose to label say nothing of a finish": (finish_broken, 10, 500),
+    "third votes where two differ are no random annotators": (adjudicated_broken, 3, 200),
+    "pairs that were labelled for their verdict can be drawn": (drawn_later_broken, 6, 500),
+    "a queue that is asked for follows no file": (partial(asked_broken, method="auto"), 4, 300),
+    "nor where tests are repeated": (partial(asked_broken, method="sequential"), 4, 300),
+    "contested pairs wait for their last vote": (contested_broken, 6, 500),
+    "labels beside a draw are no part of it": (completed_broken, 4, 300),
+}
+
+
 @pytest.mark.parametrize("is_mended", [True, False])
-def test_labels_on_what_a_queue_did_not_draw_are_no_part_of_its_draw(*, is_mended: bool) -> None:
-    assert (completed_broken(4, is_mended=is_mended) <= allowed_share(0.1, 4)) is is_mended
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_break_is_closed_and_seen_where_it_is_not(world: str, *, is_mended: bool) -> None:
+    broken, draws, _ = WORLDS[world]
+    assert (broken(draws, is_mended=is_mended) <= allowed_share(0.1, draws)) is is_mended
 
 
 @pytest.mark.slow
-def test_labels_on_what_a_queue_did_not_draw_are_no_part_of_its_draw_over_many_draws() -> None:
-    rate, faulty = (completed_broken(300, is_mended=mended) for mended in (True, False))
-    print(f"a ranking's queue alone: {rate:.3f}; with all others labelled: {faulty:.3f}")  # noqa: T201
-    assert rate <= allowed_share(0.1, 300) < faulty
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_break_is_closed_over_many_draws(world: str) -> None:
+    broken, _, draws = WORLDS[world]
+    rate, faulty = (broken(draws, is_mended=mended) for mended in (True, False))
+    print(f"{world}: {rate:.3f}; without the mend: {faulty:.3f}")  # noqa: T201
+    assert rate <= allowed_share(0.1, draws) < faulty
 
 
 async def second_votes_broken(client: httpx.AsyncClient, draws: int) -> float:
