@@ -184,13 +184,22 @@ def test_keys_are_read_one_by_one_from_a_terminal(folder: Path) -> None:
     assert len(votes()) == 3
 
 
+def _exported(calibration: str, file: Path) -> Any:
+    """Export a certificate, and return what `verify` says of the file."""
+    runner = CliRunner()
+    asked = ["calibrations", "export", calibration, "--output", str(file)]
+    assert runner.invoke(app, asked).exit_code == 0
+    return runner.invoke(app, ["verify", str(file)])
+
+
 def test_a_certificate_is_watched_from_the_terminal(folder: Path) -> None:
     (folder / "many.jsonl").write_bytes(ndjson(labelled_rows(400)))
     assert CliRunner().invoke(app, ["import", "many.jsonl"]).exit_code == 0
     runner = CliRunner()
     asked = ["certify", "many", "--judges", "cheap,dear", "--part", "calibration:0.5:0", "--json"]
     made = json.loads(runner.invoke(app, asked).stdout)
-    started = runner.invoke(app, ["monitors", "create", made["id"], "--audit-rate", "1"])
+    watch = ["monitors", "create", made["id"], "--audit-rate", "1", "--on-alarm", "suspend"]
+    started = runner.invoke(app, watch)
     assert "watching; 0 of 0 audits are answered" in started.output
     judged = ["batch", "many", "--calibration", made["id"], "--part", "test:0.5:0"]
     assert runner.invoke(app, judged).exit_code == 0
@@ -202,4 +211,21 @@ def test_a_certificate_is_watched_from_the_terminal(folder: Path) -> None:
     assert "3 of " in listed
     monitor = listed.split()[1]
     assert "risk so far" in runner.invoke(app, ["monitors", "show", monitor]).output
+    before = _exported(made["id"], folder / "before.json")
+    assert "state at export: certified" in before.output
+    assert "export it again" in " ".join(before.output.split())
+    run("label", "--annotator", "ann", "--most", "80", typed="a\n" * 80)
+    # how it stands now comes first, with when and why
+    why = f"suspended, no new verdict carries its promise: the monitor {monitor} raised its alarm on 2"
+    shown = " ".join(runner.invoke(app, ["calibrations", "show", made["id"]]).output.split())
+    assert shown.startswith(f"certificate {made['id']}: suspended {why}")
+    listed = " ".join(runner.invoke(app, ["calibrations", "list"]).output.split())
+    assert f"{made['id']} suspended " in listed
+    assert f"{made['id']}: {why}" in listed
+    # an old file cannot know; a fresh one does
+    assert "certified" in runner.invoke(app, ["verify", "before.json"]).output
+    after = _exported(made["id"], folder / "after.json")
+    assert after.exit_code == 3
+    assert "state at export: suspended" in after.output
+    assert f"its promise was suspended: the monitor {monitor}" in " ".join(after.output.split())
     assert "ended" in runner.invoke(app, ["monitors", "end", monitor]).output
