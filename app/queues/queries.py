@@ -329,7 +329,7 @@ async def counts(
     return found
 
 
-def _labelling(numbers: Sequence[int], moment: datetime) -> Select[tuple[int, int]]:
+def _labelling(numbers: Sequence[int], moment: datetime) -> Select[int, int]:
     """Return the query of how many people hold pairs of each of these queues."""
     return (
         select(QueueItem.queue_seq, func.count(QueueVote.annotator.distinct()))
