@@ -175,9 +175,37 @@ def dollars(value: float | None) -> str:
     """Return an amount of money."""
     if value is None:
         return "unknown"
-    if value and abs(value) < 0.1:
+    if not value:
+        return "$0"
+    if abs(value) < 0.1:
         return f"${value:.2g}" if abs(value) >= 1e-4 else f"${value:.1e}"
     return f"${value:,.2f}"
+
+
+def spent(cost: Mapping[str, Any]) -> str:
+    """Return what a judge or a batch has cost, or how much of that is known.
+
+    Example:
+        >>> spent({"cost_usd": None, "known_usd": 0.0033, "unpriced": 2})
+        'at least $0.0033'
+    """
+    known, unpriced = cost.get("known_usd"), cost.get("unpriced")
+    if cost["cost_usd"] is not None or unpriced == 0:
+        return dollars(known if cost["cost_usd"] is None else cost["cost_usd"])
+    return f"at least {dollars(known)}" if known else "unknown"
+
+
+def unpriced(cost: Mapping[str, Any]) -> str:
+    """Return how much of a cost is unknown, nothing where all is known.
+
+    Example:
+        >>> unpriced({"cost_usd": None, "known_usd": 0.0033, "unpriced": 2})
+        '2 answers of unknown cost'
+    """
+    n = cost.get("unpriced")
+    if cost["cost_usd"] is not None or n == 0:
+        return ""
+    return f"{'some answers' if n is None else plural(n, 'answer')} of unknown cost"
 
 
 def duration(seconds: float | None) -> str:
@@ -334,6 +362,8 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "standing": standing,
     "target": target,
     "dollars": dollars,
+    "spent": spent,
+    "unpriced": unpriced,
     "duration": duration,
     "when": when,
     "who_answers": who_answers,

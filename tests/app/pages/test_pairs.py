@@ -35,12 +35,18 @@ async def judged(client: httpx.AsyncClient, name: str, n: int) -> list[dict[str,
     rows = labelled_rows(n)
     await upload(client, name, rows)
     certificate = await certify(client, name, target_agreement=0.7)
-    batch = await client.post(
-        "/v1/batches", json={"dataset": name, "calibration": certificate["id"]}
-    )
-    async for line in _lines(client, batch.json()["id"]):
-        assert line
+    await finished(client, {"dataset": name, "calibration": certificate["id"]})
     return rows
+
+
+async def finished(client: httpx.AsyncClient, asked: dict[str, Any]) -> dict[str, Any]:
+    """Make a batch, and return it when it has ended."""
+    made = await client.post("/v1/batches", json=asked)
+    assert made.status_code == 202, made.text
+    async for line in _lines(client, made.json()["id"]):
+        assert line
+    found: dict[str, Any] = (await client.get(f"/v1/batches/{made.json()['id']}")).json()
+    return found
 
 
 async def _lines(client: httpx.AsyncClient, batch: str) -> Any:
@@ -128,10 +134,7 @@ async def test_a_search_counts_the_pairs_that_have_an_answer(client: httpx.Async
     await upload(client, "rivers", rows)
     half = {"side": "test", "fraction": 0.5, "seed": 0}
     asked = {"dataset": "rivers", "cascade": {"judges": ["cheap", "dear"]}, "part": half}
-    batch = (await client.post("/v1/batches", json=asked)).json()
-    async for line in _lines(client, batch["id"]):
-        assert line
-    judged = (await client.get(f"/v1/batches/{batch['id']}")).json()["request_counts"]["total"]
+    judged = (await finished(client, asked))["request_counts"]["total"]
     assert 0 < judged < 120
     for query, n, what in (
         ({}, judged, "a verdict"),

@@ -11,7 +11,7 @@ import pytest
 from app.pages import charts, frame, results
 from app.pages.words import percent
 from tests.app.pages.markup import check
-from tests.app.pages.test_pairs import judged
+from tests.app.pages.test_pairs import finished, judged
 from tests.app.rows import certify, labelled_rows, upload
 
 NASTY = "<script>alert(1)</script>"
@@ -132,13 +132,7 @@ async def test_rows_without_an_answer_are_listed_with_why(
 
 async def batch_over(client: httpx.AsyncClient, dataset: str, certificate: str) -> dict[str, Any]:
     """Judge a dataset and return the batch when it has ended."""
-    asked = {"dataset": dataset, "calibration": certificate}
-    made = (await client.post("/v1/batches", json=asked)).json()
-    async with client.stream("GET", f"/v1/batches/{made['id']}/events") as stream:
-        async for _ in stream.aiter_lines():
-            pass
-    body: dict[str, Any] = (await client.get(f"/v1/batches/{made['id']}")).json()
-    return body
+    return await finished(client, {"dataset": dataset, "calibration": certificate})
 
 
 @pytest.mark.parametrize("options", [{"target_agreement": 0.9999}, {"menu": [0.6, 0.65]}])
