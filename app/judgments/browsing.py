@@ -131,6 +131,7 @@ async def search(running: Runtime, ref: str, asked: SearchIn) -> Body:
         "last_id": look.last.id if look.last else None,
         "has_more": look.has_more,
         "looked_at": look.count,
+        "with_answer": look.heard,
     }
 
 
@@ -171,6 +172,7 @@ class _Look:
     last: PairKey | None = None
     has_more: bool = False
     count: int = 0
+    heard: int = 0
 
     async def all(self) -> list[_Seen]:
         """Return the wanted pairs, in the order that is asked for."""
@@ -189,6 +191,7 @@ class _Look:
                     return found
                 self.last, after = seen.key, seen.key.position
                 self.count += 1
+                self.heard += seen.said is not None
                 if self._is_wanted(seen):
                     found.append(seen)
             if not self.has_more or (not is_sorted and len(found) == self.asked.limit):

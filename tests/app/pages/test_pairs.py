@@ -121,6 +121,31 @@ async def test_a_search_says_where_it_stopped(client: httpx.AsyncClient) -> None
     assert seen == [f"p{n}" for n in range(0, 30, 2)]
 
 
+async def test_a_search_counts_the_pairs_that_have_an_answer(client: httpx.AsyncClient) -> None:
+    rows = labelled_rows(120)
+    for row in rows[:30]:
+        row["judges"] = {"dear": row["judges"]["dear"]}
+    await upload(client, "rivers", rows)
+    half = {"side": "test", "fraction": 0.5, "seed": 0}
+    asked = {"dataset": "rivers", "cascade": {"judges": ["cheap", "dear"]}, "part": half}
+    batch = (await client.post("/v1/batches", json=asked)).json()
+    async for line in _lines(client, batch["id"]):
+        assert line
+    judged = (await client.get(f"/v1/batches/{batch['id']}")).json()["request_counts"]["total"]
+    assert 0 < judged < 120
+    for query, n, what in (
+        ({}, judged, "a verdict"),
+        ({"people": "disagree", "sort": "surest"}, judged, "a verdict"),
+        ({"judge": "cheap"}, 90, "a score of cheap"),
+    ):
+        query |= {"limit": 200}
+        found = (await client.get("/v1/datasets/rivers/search", params=query)).json()
+        assert (found["looked_at"], found["with_answer"]) == (120, n)
+        page = check(await client.get("/datasets/rivers/pairs", params=query))
+        said = f"{len(found['data'])} pairs shown. {n} pairs of the 120 searched have {what}."
+        assert said in page.text_of("p")
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [
