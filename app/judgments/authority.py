@@ -16,7 +16,6 @@ from app.calibrations.service import known_among
 from app.core.db import Database, Stores
 from app.core.errors import Conflict, NotFound
 from app.core.models import JUDGE_SETTINGS, CalibrationRow, Dataset
-from app.core.runtime import Runtime
 from app.datasets.slices import slice_of
 from app.scores import judges as cascades
 from app.scores.judges import Order, PairScores
@@ -162,28 +161,6 @@ async def of_certificate(session: AsyncSession, registry: Registry, calibration:
         certificate.request["ties"],
         certificate,
     )
-
-
-async def thresholds_of(
-    running: Runtime, verdict: Mapping[str, Any], metadata: Mapping[str, Any]
-) -> dict[str, float | None]:
-    """Return the threshold of each judge that a verdict was given under, by name.
-
-    Empty where the verdict rests on no certificate, or on one that is gone.
-    """
-    if verdict["calibration"] is None:
-        return {}
-    try:
-        certificate = await calibrations.find(running, verdict["calibration"])
-    except NotFound:
-        return {}
-    body = certificate.body
-    by, parts = certificate.request.get("slices"), body.get("certificates") or ()
-    rows = body.get("thresholds", [])
-    if by:
-        name = slice_of(metadata, by)
-        rows = next((one["thresholds"] for one in parts if one["slice"] == name), [])
-    return {row["judge"]: row["threshold"] for row in rows}
 
 
 def refuse_expired(authority: Authority, moment: datetime) -> None:

@@ -138,10 +138,10 @@ async def test_a_search_counts_the_pairs_that_have_an_answer(client: httpx.Async
         ({"people": "disagree", "sort": "surest"}, judged, "a verdict"),
         ({"judge": "cheap"}, 90, "a score of cheap"),
     ):
-        query |= {"limit": 200}
-        found = (await client.get("/v1/datasets/rivers/search", params=query)).json()
+        asked_for = {**query, "limit": "200"}
+        found = (await client.get("/v1/datasets/rivers/search", params=asked_for)).json()
         assert (found["looked_at"], found["with_answer"]) == (120, n)
-        page = check(await client.get("/datasets/rivers/pairs", params=query))
+        page = check(await client.get("/datasets/rivers/pairs", params=asked_for))
         said = f"{len(found['data'])} pairs shown. {n} pairs of the 120 searched have {what}."
         assert said in page.text_of("p")
 
