@@ -141,10 +141,10 @@ async def test_a_search_counts_the_pairs_that_have_an_answer(client: httpx.Async
         ({"people": "disagree", "sort": "surest"}, judged, "a verdict"),
         ({"judge": "cheap"}, 90, "a score of cheap"),
     ):
-        query |= {"limit": 200}
-        found = (await client.get("/v1/datasets/rivers/search", params=query)).json()
+        asked_for = {**query, "limit": "200"}
+        found = (await client.get("/v1/datasets/rivers/search", params=asked_for)).json()
         assert (found["looked_at"], found["with_answer"]) == (120, n)
-        page = check(await client.get("/datasets/rivers/pairs", params=query))
+        page = check(await client.get("/datasets/rivers/pairs", params=asked_for))
         said = f"{len(found['data'])} pairs shown. {n} pairs of the 120 searched have {what}."
         assert said in page.text_of("p")
 
@@ -299,10 +299,14 @@ async def test_the_work_of_a_page_does_not_grow_with_the_verdicts(
             counts, plans = {}, set()
             for name in ("few", "many"):
                 for path in PATHS:
-                    said.clear()
-                    check(await reader.get(path.replace("/x", f"/{name}")))
-                    counts[name, path] = len(said)
-                    plans |= {one for one in said if one.lstrip().startswith("SELECT")}
+                    tried = []
+                    for _ in range(3):
+                        said.clear()
+                        check(await reader.get(path.replace("/x", f"/{name}")))
+                        tried.append(len(said))
+                        plans |= {one for one in said if one.lstrip().startswith("SELECT")}
+                    # what the service does besides may say more
+                    counts[name, path] = min(tried)
         finally:
             event.remove(engine, "before_cursor_execute", note)
         for (_, path), count in counts.items():
