@@ -53,6 +53,16 @@ async def test_every_list_shows_what_there_is(client: httpx.AsyncClient) -> None
     assert NASTY in overview.text_of("main")
     judges = check(await client.get("/judges"))
     assert f"/reports/{report['id']}/judges/student" in judges.links
+    # recorded judges are no less judges, and it is said where they come from
+    assert {f"/reports/{report['id']}/judges/cheap", f"/calibrations/{certificate['id']}"} <= (
+        judges.links
+    )
+    assert f"scores recorded in {NASTY}" in judges.text_of("td")
+    assert [one.text for one in judges.all("th") if one.text in ("cheap", "dear", "student")] == [
+        "student",
+        "cheap",
+        "dear",
+    ]
     for kind, one in (
         ("calibrations", certificate),
         ("leaderboards", board),
@@ -159,12 +169,18 @@ async def test_every_page_says_the_same_of_what_was_spent(
     asked = {"dataset": "rivers", "cascade": {"judges": ["cheap"]}}
     batch = await finished(client, asked)
     assert (batch["cost_usd"], batch["unpriced"]) == (None, 2)
+    assert "Known from what is stored" not in (await client.get("/judges")).text
     assert batch["known_usd"] == pytest.approx(10 * 0.00033)
     await shown(batch, "at least $0.0033", "2 answers of unknown cost")
     # what is stored already costs nothing more, and the report says of that batch the same
     again = await finished(client, asked)
     assert (again["cost_usd"], again["known_usd"], again["unpriced"]) == (0, 0, 0)
     await shown(again, "$0")
+    # a judge that is configured no more is still told of
+    install(running, PaidJudge("dear"))
+    judges = check(await client.get("/judges"))
+    assert "asked before" in judges.text_of("td")
+    assert f"/batches/{batch['id']}" in judges.links
     assert "every score was stored before" in check(
         await client.get(f"/batches/{again['id']}")
     ).text_of("li")
