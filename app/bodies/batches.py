@@ -32,6 +32,10 @@ class JudgeProgress(TypedDict):
     failed: int
     obtained: Annotated[int, Doc("scores that it was asked for now, not stored before")]
     cost_usd: Annotated[float | None, Doc("of scores and reasons")]
+    known_usd: NotRequired[Annotated[float, Doc("where that is null: what is known of it")]]
+    unpriced: NotRequired[
+        Annotated[int | None, Doc("where that is null: scores and reasons whose cost is unknown")]
+    ]
     reasons: NotRequired[Annotated[int, Doc("reasons that it was asked for now")]]
     reasons_contradicting: NotRequired[
         Annotated[int, Doc("of these, those that end by preferring the other response")]
@@ -142,6 +146,11 @@ class BatchBody(TypedDict):
     promise: Promise
     suspended_because: str | None
     cost_usd: Annotated[float | None, Doc("of the scores obtained; null where one has no price")]
+    known_usd: Annotated[float, Doc("what is known of that cost")]
+    unpriced: Annotated[
+        int | None,
+        Doc("scores and reasons whose cost is unknown; null in older batches, which did not count"),
+    ]
     budget_usd: float | None
     budget: Literal["hard", "soft"] | None
     spent_usd: Annotated[float | None, Doc("counted against the budget, with what is under way")]

@@ -56,7 +56,8 @@ class QueueBody(TypedDict):
     seed: int
     pairs: int
     waiting: int
-    claimed: int
+    claimed: Annotated[int, Doc("held by somebody; pages hold some pairs ahead for each person")]
+    labelling: Annotated[int, Doc("people who hold pairs now")]
     done: int
     skipped: Annotated[int, Doc("neither done nor claimed, and skipped by somebody")]
     votes: int

@@ -342,19 +342,39 @@ def _place(moment: datetime) -> ColumnElement[str]:
 async def counts(
     session: AsyncSession, queues: Collection[Queue], moment: datetime
 ) -> dict[int, dict[str, int]]:
-    """Count the pairs of queues, by number: done, claimed, skipped, waiting, and all."""
+    """Count the pairs of queues, by number: done, claimed, skipped, waiting, and all.
+
+    Beside them stands how many people are `labelling`: pages claim pairs ahead, so claims say little.
+    """
     numbers = [one.seq for one in queues]
     inner = select(QueueItem.queue_seq, _place(moment)).where(QueueItem.queue_seq.in_(numbers))
     each = inner.subquery()
     query = select(each.c.queue_seq, each.c.place, func.count()).group_by(
         each.c.queue_seq, each.c.place
     )
-    empty = dict.fromkeys(("waiting", "claimed", "done", "skipped", "pairs"), 0)
+    empty = dict.fromkeys(("waiting", "claimed", "done", "skipped", "pairs", "labelling"), 0)
     found = {number: dict(empty) for number in numbers}
     for number, place, count in await session.execute(query):
         found[number][place] = count
         found[number]["pairs"] += count
+    for number, people in await session.execute(_labelling(numbers, moment)):
+        found[number]["labelling"] = people
     return found
+
+
+def _labelling(numbers: Sequence[int], moment: datetime) -> Select[int, int]:
+    """Return the query of how many people hold pairs of each of these queues."""
+    return (
+        select(QueueItem.queue_seq, func.count(QueueVote.annotator.distinct()))
+        .join(QueueVote, QueueVote.item_seq == QueueItem.seq)
+        .where(
+            QueueItem.queue_seq.in_(numbers),
+            QueueItem.is_open,
+            QueueVote.state == "claimed",
+            QueueVote.lease_until > moment,
+        )
+        .group_by(QueueItem.queue_seq)
+    )
 
 
 async def count_waiting(session: AsyncSession, moment: datetime, purpose: str | None = None) -> int:

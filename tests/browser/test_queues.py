@@ -200,3 +200,31 @@ def test_without_scripts_a_form_is_enough(desk: Desk, context: BrowserContext, s
     page.get_by_text("0 done, 14 left").wait_for()
     plain.close()
     assert desk.stored()["votes"] == 0
+
+
+@pytest.mark.parametrize("width", [375, 1440])
+def test_the_answers_stay_in_one_place(page: Page, site: Site, width: int) -> None:
+    name = f"lengths {width}"
+    rows = labelled_rows(4)
+    for number, row in enumerate(rows):
+        row |= {"human": [], "response_a": "word " * 900 * (number % 2) + row["response_a"]}
+    site.upload(name, rows)
+    site.post("/v1/queues", {"name": name, "dataset": name, "guidelines": "Be kind."})
+    page.set_viewport_size({"width": width, "height": 740})
+    desk = Desk(page, site, name)
+    desk.open()
+    first = page.get_by_role("button", name="A is better")
+    heights, places = set(), set()
+    for _ in rows:
+        heights.add(page.evaluate("() => document.documentElement.scrollHeight"))
+        box = first.bounding_box()
+        assert box
+        places.add((box["x"], box["y"]))
+        # what stands last is not behind the answers
+        page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
+        foot = page.locator(".foot").bounding_box()
+        assert foot
+        assert foot["y"] + foot["height"] <= box["y"]
+        desk.press("t")
+    assert len(heights) > 1
+    assert len(places) == 1

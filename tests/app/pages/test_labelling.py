@@ -75,6 +75,11 @@ async def test_pairs_are_labelled_with_forms_alone(client: httpx.AsyncClient) ->
     assert (await client.get(f"/v1/queues/{made.json()['id']}")).json()["waiting"] == 3
     page = await _go(client, address, _fields(begun, "data-begin"))
     assert "Be <b>kind</b>." in page.text_of("details")
+    assert "Criterion: overall" in page.text_of("p")
+    # the difference between two ties is said, and who labels is counted, not what a page claims
+    assert "neither is better, and both are good" in page.text_of("p")
+    progress = check(await client.get(f"/queues/{made.json()['id']}"))
+    assert "1person labelling now, with 1 pair in hand" in progress.text_of("li")
     assert "ann" in page.text_of("span")
     assert "img" not in {one.tag for one in page.elements}
     assert not [word for word in ("left", "right", "model") if word in page.text_of("section")]

@@ -25,7 +25,7 @@ from app.batches.worker.loop import Worker
 from app.core.models import Score, Verdict
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from app.imports.tables import parquet_batches
+from app.imports.parquet import parquet_batches
 from tests.app.batches.worker.breaking import breaking_at_the_end
 from tests.app.batches.worker.test_ledger import count
 from tests.app.chaos.cases import core, rows
@@ -45,7 +45,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several pieces a shard: reading goes by batches of rows, which a byte fills."""
     monkeypatch.setattr(files, "PIECE_BYTES", 1)
-    monkeypatch.setattr("app.imports.tables._BATCH_ROWS", 5)
+    monkeypatch.setattr("app.imports.parquet._BATCH_ROWS", 5)
 
 
 def write(path: Path, given: Sequence[Row], *, row_group: int = N) -> Path:
