@@ -272,7 +272,7 @@ class CertificateBody(TypedDict):
             float | None,
             Doc(
                 "the promise survives while no kind of pair becomes this many times as frequent or as "
-                "rare; null where nothing is certified"
+                "rare, so 1 is no margin; null where nothing is certified"
             ),
         ]
     ]

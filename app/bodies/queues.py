@@ -55,6 +55,13 @@ class QueueBody(TypedDict):
     leaderboard: str | None
     seed: int
     pairs: int
+    certified_pairs: Annotated[
+        int,
+        Doc(
+            "pairs whose labels certificates rested on when the queue was made: labelling them again "
+            "changes no certificate"
+        ),
+    ]
     waiting: int
     claimed: Annotated[int, Doc("held by somebody; pages hold some pairs ahead for each person")]
     labelling: Annotated[int, Doc("people who hold pairs now")]

@@ -6,6 +6,7 @@ its confidence there does not carry over to new pairs.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -170,15 +171,23 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
     return Prepared(dataset, judges, sample, votes, pool, pool_dataset)
 
 
-def hash_of_test(request: CalibrationIn, fingerprints: Sequence[str], label_set_hash: str) -> str:
+def hash_of_test(
+    request: CalibrationIn, fingerprints: Sequence[str], label_set_hash: str, scores: str
+) -> str:
     """Return a hash that is equal for two requests that test the same labels in the same way.
+
+    Two hashes that differ make two tests of the labels, so what may tell another result goes in.
+    Scores do: those that came with a dataset can change while their judge's fingerprint stays. Tests
+    from before the scores went in count beside the new ones: more tests than there were promise less.
 
     Args:
         request: What is certified.
         fingerprints: Of the judges, from cheap to strong.
         label_set_hash: Hash of the labels.
+        scores: Hash of what the judges said, see `hash_of_scores`.
     """
     asked = request.model_dump(mode="json")
+    asked["scores"] = scores
     # a field with its default value asks for the same as before the field existed
     if request.max_shift == 1.0:
         del asked["max_shift"]
@@ -193,6 +202,18 @@ def hash_of_test(request: CalibrationIn, fingerprints: Sequence[str], label_set_
         if "auto" in request.methods and request.scope == "answered":
             asked["margins"] = "pool"
     return sets.request_hash(asked, fingerprints, label_set_hash)
+
+
+def hash_of_scores(evidence: CalibrationInputs) -> str:
+    """Return a hash of what the judges said of the labelled pairs; their order does not matter."""
+    names = [key.content_hash or "" for key in evidence.keys]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    # a file keeps fewer digits than an array, and there is more than one NaN and zero
+    said = np.round(evidence.p_a, 9)[order] + 0.0
+    said[np.isnan(said)] = np.nan
+    digest = hashlib.sha256("\n".join(names[row] for row in order).encode("ascii"))
+    digest.update(said.astype("<f8").tobytes())
+    return digest.hexdigest()
 
 
 def columns_of(request: CalibrationIn, n_judges: int) -> Columns:

@@ -10,7 +10,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.calibrations.evidence import certify
-from app.calibrations.inputs import CalibrationInputs, Prepared, gather, hash_of_test, prepare
+from app.calibrations.inputs import (
+    CalibrationInputs,
+    Prepared,
+    gather,
+    hash_of_scores,
+    hash_of_test,
+    prepare,
+)
 from app.calibrations.result import advise_on, saved_labels, status
 from app.calibrations.schemas import (
     CalibrationIn,
@@ -189,8 +196,9 @@ async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> N
     """Record a plan or an experiment in the ledger of the labels' uses."""
     evidence = look.evidence
     label_set = sets.label_set_hash(evidence.keys, look.prepared.votes)
+    fingerprints, scores = look.prepared.fingerprints, hash_of_scores(evidence)
     tests = {
-        hash_of_test(one, look.prepared.fingerprints, label_set): one.failure_probability
+        hash_of_test(one, fingerprints, label_set, scores): one.failure_probability
         for one in wanted
     }
     async with running.db.write() as session:

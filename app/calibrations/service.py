@@ -16,7 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
 from app.calibrations.evidence import Basis, certified, written
-from app.calibrations.inputs import CalibrationInputs, Prepared, gather, hash_of_test, prepare
+from app.calibrations.inputs import (
+    CalibrationInputs,
+    Prepared,
+    gather,
+    hash_of_scores,
+    hash_of_test,
+    prepare,
+)
 from app.calibrations.result import changes, describe, status
 from app.calibrations.schemas import CalibrationIn, as_asked
 from app.calibrations.stored import find, require
@@ -374,7 +381,7 @@ async def _uses(
 ) -> sets.Uses:
     """Record this test of its labels, and count all tests of them."""
     own_marks = sets.marks(evidence.keys)
-    test = hash_of_test(request, prepared.fingerprints, label_set_hash)
+    test = hash_of_test(request, prepared.fingerprints, label_set_hash, hash_of_scores(evidence))
     tests = {test: request.failure_probability}
     await sets.record(session, own_marks, tests, is_plan=False)
     return await sets.count(session, own_marks)

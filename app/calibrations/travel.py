@@ -14,7 +14,7 @@ from app.bodies.documents import EvidenceBody, LabelUses
 from app.calibrations import queries
 from app.calibrations.document import composed, verify
 from app.calibrations.evidence import read, written
-from app.calibrations.inputs import hash_of_test, prepare
+from app.calibrations.inputs import CalibrationInputs, hash_of_scores, hash_of_test, prepare
 from app.calibrations.schemas import as_asked
 from app.calibrations.service import UNFINISHED, collect
 from app.calibrations.signing import Fault, signing_key
@@ -95,12 +95,12 @@ async def take_in(running: Runtime, document: Any) -> CalibrationRow:
     if expires_at and expires_at <= running.now():
         raise Conflict(f"calibration {document['id']} expired at {document['expires_at']}")
     _refuse_other_judges(running, document)
-    own_marks = await running.pools.calibrations.run(_marks, document)
+    evidence = await running.pools.calibrations.run(_inputs, document)
     async with running.db.write() as session:
         known = await by_public_id(session, CalibrationRow, document["id"])
         if known is None:
             stored = await _store(session, document, running.now())
-            await _record_use(session, document, own_marks)
+            await _record_use(session, document, evidence)
             return stored
         if known.body != _body(document) or known.request != document["request"]:
             raise Conflict(f"there is another calibration with the id {document['id']}")
@@ -176,14 +176,14 @@ async def _store(
     return certificate
 
 
-def _marks(document: Mapping[str, Any]) -> list[str]:
+def _inputs(document: Mapping[str, Any]) -> CalibrationInputs:
     request = as_asked(document["request"])
     names = [judge["name"] for judge in document["judges"]]
-    return sets.marks(read(document["evidence"], request, names).inputs(request).keys)
+    return read(document["evidence"], request, names).inputs(request)
 
 
 async def _record_use(
-    session: AsyncSession, document: Mapping[str, Any], own_marks: list[str]
+    session: AsyncSession, document: Mapping[str, Any], evidence: CalibrationInputs
 ) -> None:
     """Record the test in the local ledger, so that later tests of its labels count it."""
     label_set_hash = document["certificate"].get("label_set_hash")
@@ -191,8 +191,10 @@ async def _record_use(
         return
     request = as_asked(document["request"])
     fingerprints = [judge["fingerprint"] for judge in document["judges"]]
-    test = hash_of_test(request, fingerprints, label_set_hash)
-    await sets.record(session, own_marks, {test: request.failure_probability}, is_plan=False)
+    test = hash_of_test(request, fingerprints, label_set_hash, hash_of_scores(evidence))
+    await sets.record(
+        session, sets.marks(evidence.keys), {test: request.failure_probability}, is_plan=False
+    )
 
 
 def _dataset(document: Mapping[str, Any], evidence: EvidenceBody, moment: datetime) -> Dataset:

@@ -2,8 +2,8 @@
 
 The ledger knows a label set by its marks: the smallest content hashes among its pairs. Two sets that
 share many pairs share marks, whatever dataset they were imported as, and the ledger outlives
-datasets and certificates. The same request on the same labels is one test, whether it made a plan
-or a certificate.
+datasets and certificates. The same request on the same labels and scores is one test, whether it
+made a plan or a certificate; whatever differs in one of them is a further test of the labels.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def request_hash(request: Mapping[str, Any], fingerprints: Iterable[str], label_
     """Return a hash that is equal for two requests that are the same test.
 
     Args:
-        request: What was asked, apart from the name of the dataset, which the labels stand for.
+        request: What was asked, with a hash of the scores, apart from the name of the dataset, which
+            the labels stand for.
         fingerprints: Of the judges, in order.
         label_set: Hash of the labels.
     """

@@ -76,6 +76,7 @@ def _show(queue: Queue, dataset: Dataset, counts: dict[str, int], votes: QueueTa
         "leaderboard": options.get("leaderboard"),
         "seed": options.get("seed", 0),
         "pairs": counts["pairs"],
+        "certified_pairs": options.get("certified_pairs", 0),
         "waiting": counts["waiting"],
         "claimed": counts["claimed"],
         "labelling": counts["labelling"],

@@ -28,6 +28,7 @@ from app.core.lists import Paging, by_public_id, fetch_page
 from app.core.models import (
     Audit,
     CalibrationRow,
+    CertificatePair,
     Dataset,
     Label,
     PairRow,
@@ -443,6 +444,22 @@ async def labelled_pairs(session: AsyncSession, dataset_seq: int, criterion: str
             PairRow.dataset_seq == dataset_seq,
             Label.criterion == criterion,
             Label.replaced_at.is_(None),
+        )
+    )
+    return set(await session.scalars(query))
+
+
+async def certified_pairs(session: AsyncSession, dataset_seq: int) -> set[int]:
+    """Return the pairs of a dataset whose labels a certificate rests on that was not revoked."""
+    query = (
+        select(CertificatePair.pair_seq)
+        .distinct()
+        .join(CalibrationRow, CalibrationRow.seq == CertificatePair.certificate_seq)
+        .join(PairRow, PairRow.seq == CertificatePair.pair_seq)
+        .where(
+            PairRow.dataset_seq == dataset_seq,
+            CalibrationRow.status == "certified",
+            CalibrationRow.revoked_at.is_(None),
         )
     )
     return set(await session.scalars(query))

@@ -78,6 +78,8 @@ async def create_within(session: AsyncSession, request: QueueIn, moment: datetim
     if request.pairs is not None:
         options["of_named_pairs"] = True
     options["keeps_order"] = request.keeps_order
+    certified = await queries.certified_pairs(session, dataset.seq)
+    options["certified_pairs"] = sum(one.key.seq in certified for one in drawn)
     wanted = NewQueue(request.name, request.purpose, request.votes_per_pair, options)
     queue = await open_queue(session, dataset, wanted, moment)
     await add(session, queue, drawn)

@@ -90,6 +90,12 @@ def create(  # noqa: PLR0913  # a verb's options are its parameters
     )  # fmt: skip
     with open_tribunal(server, key, only_reads=True) as tribunal:
         made = tribunal.queues.create(**request)
+    if certified := made["certified_pairs"]:
+        note(
+            f"certificates rest on the labels of {certified} of these {made['pairs']} pairs: labels that "
+            "you add or replace there change no certificate, and are no new sample for one "
+            "(--unlabelled takes pairs without labels alone)"
+        )
     Console(as_json).show(made, _show)
 
 

@@ -326,7 +326,9 @@ def calibrations(console: Screen, page: Body) -> None:
 def _margin(certificate: Body) -> str:
     margin = certificate.get("shift_margin")
     # rounded down: no more is promised than was shown
-    return "-" if margin is None else f"{int(100 * margin + 1e-6) / 100:.2f}"
+    shown = "-" if margin is None else f"{int(100 * margin + 1e-6) / 100:.2f}"
+    # a factor of 1 is no change at all, and the claim says that no margin is shown
+    return "none" if shown == "1.00" else shown
 
 
 def batches(console: Screen, page: Body) -> None:

@@ -39,15 +39,19 @@ async def test_a_stack_says_what_each_judge_contributes(
     assert f"without dear: coverage {share}, agreement" in told[0]
     assert f"(it is asked about {100 * dear['asked']:.1f}%)" in told[0]
     assert "without dear" not in told[1]
-    shown = io.StringIO()
-    page = (await client.get("/v1/calibrations")).json()
-    board_tables.calibrations(Screen(shown, has_edge=False), page)
-    lines = shown.getvalue().splitlines()
-    assert "hears" in lines[0]
-    assert "shift" in lines[0]
-    (line,) = [one for one in lines if made["id"] in one]
-    assert "stacked" in line
-    assert f"{int(100 * made['shift_margin'] + 1e-6) / 100:.2f}" in line
+    # a factor of 1 is no margin, and the claim says so
+    for margin, word in ((1.0, "none"), (1.349, "1.34"), (None, " - ")):
+        shown = io.StringIO()
+        page = (await client.get("/v1/calibrations")).json()
+        for one in page["data"]:
+            one["shift_margin"] = margin
+        board_tables.calibrations(Screen(shown, has_edge=False), page)
+        lines = shown.getvalue().splitlines()
+        assert "hears" in lines[0]
+        assert "shift" in lines[0]
+        (line,) = [one for one in lines if made["id"] in one]
+        assert "stacked" in line
+        assert word in line
 
 
 async def test_a_plan_names_a_cheaper_certificate_that_answers_as_much(

@@ -48,13 +48,30 @@ async def test_the_same_request_is_the_same_test(client: httpx.AsyncClient) -> N
 def test_only_auto_with_margins_is_another_test_than_before(asked: Any, is_new: bool) -> None:
     """A certificate that was made before there were margins counts beside the new one."""
     request = CalibrationIn(dataset="rivers", **asked)
-    found = hash_of_test(request, ["f", "f"], "labels")
-    before = request.model_dump(mode="json")
+    found = hash_of_test(request, ["f", "f"], "labels", "scores")
+    before = {**request.model_dump(mode="json"), "scores": "scores"}
     for name in ("max_shift", "traffic", "traffic_features", "max_ratio"):
         del before[name]
     if asked.get("method", "auto") in ("auto", "weighted"):
         before["columns"] = "stacked"
     assert (found != request_hash(before, ["f", "f"], "labels")) is is_new
+
+
+async def test_changed_scores_make_another_test_of_the_same_labels(
+    client: httpx.AsyncClient,
+) -> None:
+    """Who may record scores until a certificate comes out tests the labels each time."""
+    rows = labelled_rows(200)
+    await upload(client, "rivers", rows)
+    first = await certify(client, "rivers")
+    await upload(client, "same", rows)
+    assert await uses(client, "same") == (1, 0)
+    record = rows[0]["judges"]["cheap"]
+    rows[0]["judges"] = {**rows[0]["judges"], "cheap": {**record, "p_a": record["p_a"] / 2}}
+    await upload(client, "rescored", rows)
+    again = await certify(client, "rescored")
+    assert again["fingerprints"] == first["fingerprints"]
+    assert (again["label_set_uses"], again["label_set_plans"]) == (2, 0)
 
 
 async def test_plans_count_until_they_are_certified(client: httpx.AsyncClient) -> None:

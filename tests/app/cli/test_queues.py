@@ -198,6 +198,12 @@ def test_a_certificate_is_watched_from_the_terminal(folder: Path) -> None:
     runner = CliRunner()
     asked = ["certify", "many", "--judges", "cheap,dear", "--part", "calibration:0.5:0", "--json"]
     made = json.loads(runner.invoke(app, asked).stdout)
+    warned = run("create", "many", "--name", "twice", "--labels", "50").output
+    assert "certificates rest on the labels of" in warned
+    certified = queue("twice")["certified_pairs"]
+    assert 0 < certified < 50
+    assert f"{certified} of these 50 pairs" in " ".join(warned.split())
+    assert "certificates rest" not in run("create", "rivers").output
     watch = ["monitors", "create", made["id"], "--audit-rate", "1", "--on-alarm", "suspend"]
     started = runner.invoke(app, watch)
     assert "watching; 0 of 0 audits are answered" in started.output
@@ -206,6 +212,7 @@ def test_a_certificate_is_watched_from_the_terminal(folder: Path) -> None:
     again = runner.invoke(app, ["replay", "many", "--thresholds", "cheap=never,dear=0.5"])
     assert "400 pairs: 400 answered" in again.output
     assert runner.invoke(app, ["replay", "many", "--thresholds", "dear"]).exit_code == 2
+    # without a name audits are served first
     run("label", "--annotator", "ann", "--most", "3", typed="l\nr\nl\n")
     listed = runner.invoke(app, ["monitors", "list"]).output
     assert "3 of " in listed
