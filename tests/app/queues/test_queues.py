@@ -115,6 +115,35 @@ async def test_who_labels_is_counted_however_many_pairs_are_held(
 
 
 @pytest.mark.both_databases
+async def test_what_a_person_skipped_is_given_again_on_request(client: httpx.AsyncClient) -> None:
+    await _rivers(client, 4, human=False)
+    await _queue(client, votes_per_pair=2)
+
+    async def left(annotator: str, **options: Any) -> tuple[list[str], int, int, int]:
+        body = {"annotator": annotator, **options}
+        found = (await client.post("/v1/queues/q/claim", json=body)).json()
+        counts = (found[name] for name in ("waiting", "skipped", "for_others"))
+        return [one["item"] for one in found["items"]], *counts
+
+    items, *_ = await left("ann", n=4)
+    said = [{"item": item, "label": "skip"} for item in items[:2]]
+    await _answer(client, "ann", *said, {"item": items[2], "label": "left"})
+    # one is held, so that nothing is counted for others
+    assert await left("ann", n=4) == ([items[3]], 0, 2, 0)
+    await _answer(client, "ann", {"item": items[3], "label": "tie"})
+    assert await left("ann") == ([], 0, 2, 2)
+    assert await left("ann", n=4, again=True) == (items[:2], 0, 0, 0)
+    await _answer(client, "ann", *({"item": one, "label": "both"} for one in items[:2]))
+    assert await left("ann", again=True) == ([], 0, 0, 4)
+    # what another person holds now cannot be had again
+    await left("bob", n=4)
+    await _answer(client, "bob", {"item": items[0], "label": "skip"})
+    await _answer(client, "bob", *({"item": one, "label": "left"} for one in items[1:]))
+    assert await left("cleo") == ([items[0]], 0, 0, 0)
+    assert await left("bob", again=True) == ([], 0, 0, 1)
+
+
+@pytest.mark.both_databases
 async def test_answers_become_labels_with_the_drawn_side_undone(client: httpx.AsyncClient) -> None:
     """The longer of both texts is always said to be better, wherever it stands."""
     await _rivers(client, 12, human=False)
