@@ -27,6 +27,9 @@ _MARK_SECONDS: Final = 2.0
 _TIER_COUNTS: Final = ("asked", "accepted", "failed", "obtained")
 # only of judges that give reasons
 REASON_COUNTS: Final = ("reasons", "reasons_contradicting", "reasons_failed")
+#: Pairs that a judge was asked about when a worker stopped: what those calls have cost is unknown.
+CUT_OFF: Final = "cut_off"
+_SOMETIMES: Final = (*REASON_COUNTS, CUT_OFF)
 _LEVEL: Final = 0.95
 
 
@@ -128,12 +131,32 @@ def spent_of(counts: Mapping[str, Any]) -> dict[str, Any]:
             **_fresh_tier(),
             "obtained": one["obtained"],
             "cost_usd": one["cost_usd"],
-            **{key: one[key] for key in REASON_COUNTS if key in one},
+            **{key: one[key] for key in _SOMETIMES if key in one},
         }
         for name, one in counts.get("tiers", {}).items()
-        if one["obtained"] or one.get("reasons")
+        if one["obtained"] or any(one.get(key) for key in _SOMETIMES)
     }
     return {**shard_counts((), ()), "cost_usd": counts.get("cost_usd", 0.0), "tiers": tiers}
+
+
+def with_cut_off(counts: Mapping[str, Any], calls: Iterable[Sequence[str]]) -> dict[str, Any]:
+    """Return counts that say of how many pairs (id, judge) a judge's calls were cut off, these."""
+    numbers = Counter([judge for _, judge in calls])
+    tiers = {
+        name: {key: value for key, value in one.items() if key != CUT_OFF}
+        for name, one in counts.get("tiers", {}).items()
+    }
+    for judge, number in numbers.items():
+        tiers[judge] = {**tiers.get(judge, _fresh_tier()), CUT_OFF: number}
+    return {**counts, "tiers": tiers}
+
+
+def cost_of(totals: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return what a batch has cost: unknown after calls were cut off, but at least the rest."""
+    usd = totals.get("cost_usd", 0.0)
+    if not any(one.get(CUT_OFF) for one in totals.get("tiers", {}).values()):
+        return {"cost_usd": usd}
+    return {"cost_usd": None, "least_cost_usd": usd}
 
 
 def _by_judge(spent: Iterable[tuple[str, float | None]]) -> dict[str, list[float | None]]:
@@ -150,7 +173,7 @@ def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -
         known = tiers.setdefault(name, _fresh_tier())
         for key in _TIER_COUNTS:
             known[key] += sign * one[key]
-        for key in REASON_COUNTS:
+        for key in _SOMETIMES:
             if key in one:
                 known[key] = known.get(key, 0) + sign * one[key]
         known["cost_usd"] = _plus(known["cost_usd"], one["cost_usd"], sign)
@@ -230,8 +253,14 @@ def progress(
     return {
         "pairs_per_second": rate,
         "seconds_left": left / rate if rate else None,
-        "tiers": [{"judge": name, **one} for name, one in totals.get("tiers", {}).items()],
+        "tiers": [_tier(name, one) for name, one in totals.get("tiers", {}).items()],
     }
+
+
+def _tier(judge: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+    if counts.get(CUT_OFF):
+        return {"judge": judge, **counts, "cost_usd": None}
+    return {"judge": judge, **{key: one for key, one in counts.items() if key != CUT_OFF}}
 
 
 def cost_to_finish(total: int, totals: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -31,7 +31,15 @@ class JudgeProgress(TypedDict):
     accepted: int
     failed: int
     obtained: Annotated[int, Doc("scores that it was asked for now, not stored before")]
-    cost_usd: Annotated[float | None, Doc("of scores and reasons")]
+    cost_usd: Annotated[float | None, Doc("of scores and reasons; null where one is unknown")]
+    cut_off: NotRequired[
+        Annotated[
+            int,
+            Doc(
+                "pairs it was asked about when a worker stopped: the cost of these calls is unknown"
+            ),
+        ]
+    ]
     reasons: NotRequired[Annotated[int, Doc("reasons that it was asked for now")]]
     reasons_contradicting: NotRequired[
         Annotated[int, Doc("of these, those that end by preferring the other response")]
@@ -141,7 +149,13 @@ class BatchBody(TypedDict):
     also_running: Annotated[list[str], Doc("batches that were asking the same when this began")]
     promise: Promise
     suspended_because: str | None
-    cost_usd: Annotated[float | None, Doc("of the scores obtained; null where one has no price")]
+    cost_usd: Annotated[
+        float | None,
+        Doc("of the scores obtained; null where one has no price, or calls were cut off"),
+    ]
+    least_cost_usd: NotRequired[
+        Annotated[float | None, Doc("after calls were cut off: the cost without theirs")]
+    ]
     budget_usd: float | None
     budget: Literal["hard", "soft"] | None
     spent_usd: Annotated[float | None, Doc("counted against the budget, with what is under way")]
