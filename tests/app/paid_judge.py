@@ -36,8 +36,8 @@ class PaidJudge:
         return 2 * self.price
 
     async def score(self, pair: Pair) -> Score:
-        await announce_call(self.spec, pair)
         self.asked[pair.id] += 1
+        await announce_call(self.spec, pair)
         if self.gate is not None:
             await self.gate.wait()
         await asyncio.sleep(self.pause)

@@ -173,8 +173,8 @@ class Calls:
 
     @property
     def unsettled(self) -> set[Call]:
-        """Those whose cost is unknown if this attempt ends now."""
-        return {*self.cut_off, *chain.from_iterable(self._open.values())}
+        """Those whose cost is unknown if this attempt ends now; what is not stored was not made."""
+        return self._stored.union(self.cut_off)
 
     async def before(self, pair: str, judge: str) -> None:
         """Note that a judge is about to be asked; calls that start together share a transaction.
@@ -196,7 +196,7 @@ class Calls:
                 await asyncio.sleep(_WAIT_SECONDS)
 
     async def _store(self) -> None:
-        calls = self.unsettled
+        calls = {*self.cut_off, *chain.from_iterable(self._open.values())}
         async with self._running.db.write() as session:
             await leases.note_calls(session, self._shard, calls)
         self._stored = calls
