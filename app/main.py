@@ -56,7 +56,7 @@ from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.core.tasks import Stopping, noticing_stop
 from app.finishes.service import resume as resume_finishes
-from app.imports.spool import remove_left_over
+from app.imports.upload import remove_left_over
 from app.monitors.alarms import ask_canaries_forever
 from app.monitors.service import gauges
 from app.monitors.webhooks import deliver_forever

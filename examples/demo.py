@@ -24,7 +24,12 @@ import httpx
 FOLDER = Path(__file__).resolve().parent
 STATE = Path(".demo").resolve()
 TRIBUNAL = [sys.executable, "-m", "tribunal.app"]
-DATASET = "example"
+DATASET = "four-models"
+QUEUE = "twenty-by-hand"
+GUIDELINES = (
+    "Take the response that you would rather get. Correct beats well written; where both are correct, "
+    "take the one that does what was asked, no more and no less."
+)
 HALF = "0.5:0"
 # a response is briefer if it has at least this share of words less
 BRIEFER = 0.1
@@ -91,7 +96,10 @@ def run_main_job(url: str) -> dict[str, Any]:
     tribunal(url, "report", DATASET, *held, *judges)
 
     say("20 pairs wait for people, that is for you")
-    tribunal(url, "queue", "create", DATASET, "--labels", "20", "--part", f"test:{HALF}")
+    (STATE / "guidelines.txt").write_text(GUIDELINES)
+    asked = ("--labels", "20", "--part", f"test:{HALF}")
+    told = ("--name", QUEUE, "--guidelines", str(STATE / "guidelines.txt"))
+    tribunal(url, "queue", "create", DATASET, *told, *asked)
     return newest(url, "reports")
 
 
@@ -99,7 +107,7 @@ def where_to_look(url: str, report: dict[str, Any]) -> None:
     """Say what can be opened next."""
     say("where to look next")
     print(f"  all of it as pages  {url}/")
-    print(f"  pairs to label      {url}/label/{DATASET}")
+    print(f"  pairs to label      {url}/label/{QUEUE}")
     print(f"  rank by weights     {url}/leaderboards/{newest(url, 'leaderboards')['id']}")
     print(f"  the report          {url}/reports/{report['id']}")
     print(f"  API with examples   {url}/docs")

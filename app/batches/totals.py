@@ -27,6 +27,8 @@ _MARK_SECONDS: Final = 2.0
 _TIER_COUNTS: Final = ("asked", "accepted", "failed", "obtained")
 # only of judges that give reasons
 REASON_COUNTS: Final = ("reasons", "reasons_contradicting", "reasons_failed")
+# only of judges of which some cost is unknown
+_PARTLY_KNOWN: Final = ("known_usd", "unpriced")
 #: Pairs that a judge was asked about when a worker stopped: what those calls have cost is unknown.
 CUT_OFF: Final = "cut_off"
 _SOMETIMES: Final = (*REASON_COUNTS, CUT_OFF)
@@ -63,7 +65,7 @@ def shard_counts(
     for judge, some in _by_judge(spent).items():
         counts = tiers.setdefault(judge, _fresh_tier())
         counts["obtained"] = len(some)
-        counts["cost_usd"] = _sum_of_costs(some)
+        _add_costs(counts, _costs_of(some))
     for reason in reasons:
         _count_reason(tiers.setdefault(reason.judge, _fresh_tier()), reason)
         spent.append((reason.judge, reason.cost_usd))
@@ -87,7 +89,53 @@ def _count_reason(counts: dict[str, Any], reason: Reason) -> None:
         REASON_COUNTS, (True, reason.contradicts, reason.failure is not None), strict=True
     ):
         counts[name] = counts.get(name, 0) + is_counted
-    counts["cost_usd"] = _plus(counts["cost_usd"], reason.cost_usd, 1)
+    _add_costs(counts, _costs_of([reason.cost_usd]))
+
+
+class Spent(NamedTuple):
+    """What is known of a cost, and how many scores and reasons it lacks; None: never counted."""
+
+    usd: float
+    unpriced: int | None
+
+
+def spent_by(one: Mapping[str, Any]) -> Spent:
+    """Return what a judge, or a batch, is known to have cost."""
+    if one["cost_usd"] is not None:
+        return Spent(one["cost_usd"], 0)
+    return Spent(one.get("known_usd", 0.0), one.get("unpriced"))
+
+
+def spent_together(some: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what judges, or batches, have cost together: the whole, or what is known of it."""
+    costs = [spent_by(one) for one in some]
+    lacking = [one.unpriced for one in costs if one.unpriced is not None]
+    known = math.fsum(one.usd for one in costs)
+    unpriced = sum(lacking) if len(lacking) == len(costs) else None
+    return {
+        "cost_usd": known if unpriced == 0 else None,
+        "known_usd": known,
+        "unpriced": unpriced,
+    }
+
+
+def _costs_of(costs: Sequence[float | None]) -> dict[str, Any]:
+    return {
+        "cost_usd": _sum_of_costs(costs),
+        "known_usd": math.fsum(cost for cost in costs if cost is not None),
+        "unpriced": sum(cost is None for cost in costs),
+    }
+
+
+def _add_costs(tier: dict[str, Any], more: Mapping[str, Any], sign: int = 1) -> None:
+    """Add to what a judge cost; where some of it is unknown, that is counted, and the rest summed."""
+    before, news = spent_by(tier), spent_by(more)
+    tier["cost_usd"] = _plus(tier["cost_usd"], more["cost_usd"], sign)
+    if tier["cost_usd"] is None:
+        tier["known_usd"] = before.usd + sign * news.usd
+        tier["unpriced"] = None
+        if before.unpriced is not None and news.unpriced is not None:
+            tier["unpriced"] = before.unpriced + sign * news.unpriced
 
 
 class Tally:
@@ -131,7 +179,7 @@ def spent_of(counts: Mapping[str, Any]) -> dict[str, Any]:
             **_fresh_tier(),
             "obtained": one["obtained"],
             "cost_usd": one["cost_usd"],
-            **{key: one[key] for key in _SOMETIMES if key in one},
+            **{key: one[key] for key in (*_SOMETIMES, *_PARTLY_KNOWN) if key in one},
         }
         for name, one in counts.get("tiers", {}).items()
         if one["obtained"] or any(one.get(key) for key in _SOMETIMES)
@@ -151,12 +199,13 @@ def with_cut_off(counts: Mapping[str, Any], calls: Iterable[Sequence[str]]) -> d
     return {**counts, "tiers": tiers}
 
 
-def cost_of(totals: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return what a batch has cost: unknown after calls were cut off, but at least the rest."""
-    usd = totals.get("cost_usd", 0.0)
-    if not any(one.get(CUT_OFF) for one in totals.get("tiers", {}).values()):
-        return {"cost_usd": usd}
-    return {"cost_usd": None, "least_cost_usd": usd}
+def cost_of(totals: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a batch has cost: the whole, or what is known of it."""
+    tiers = totals.get("tiers", {})
+    cost = spent_together(_tier(name, one) for name, one in tiers.items())
+    if any(one.get(CUT_OFF) for one in tiers.values()):
+        return cost
+    return {**cost, "cost_usd": totals.get("cost_usd", 0.0)}
 
 
 def _by_judge(spent: Iterable[tuple[str, float | None]]) -> dict[str, list[float | None]]:
@@ -176,7 +225,7 @@ def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -
         for key in _SOMETIMES:
             if key in one:
                 known[key] = known.get(key, 0) + sign * one[key]
-        known["cost_usd"] = _plus(known["cost_usd"], one["cost_usd"], sign)
+        _add_costs(known, one, sign)
     return {
         **totals,
         "statuses": _summed(totals.get("statuses", {}), counts.get("statuses", {}), sign),
@@ -258,8 +307,12 @@ def progress(
 
 
 def _tier(judge: str, counts: Mapping[str, Any]) -> dict[str, Any]:
-    if counts.get(CUT_OFF):
-        return {"judge": judge, **counts, "cost_usd": None}
+    """Return the counts of a judge as users see them."""
+    if cut_off := counts.get(CUT_OFF):
+        known = spent_by(counts)
+        unpriced = None if known.unpriced is None else known.unpriced + cut_off
+        unknown = {"cost_usd": None, "known_usd": known.usd, "unpriced": unpriced}
+        return {"judge": judge, **counts, **unknown}
     return {"judge": judge, **{key: one for key, one in counts.items() if key != CUT_OFF}}
 
 

@@ -32,6 +32,13 @@ class JudgeProgress(TypedDict):
     failed: int
     obtained: Annotated[int, Doc("scores that it was asked for now, not stored before")]
     cost_usd: Annotated[float | None, Doc("of scores and reasons; null where one is unknown")]
+    known_usd: NotRequired[Annotated[float, Doc("where that is null: what is known of it")]]
+    unpriced: NotRequired[
+        Annotated[
+            int | None,
+            Doc("where that is null: scores, reasons and `cut_off` pairs whose cost is unknown"),
+        ]
+    ]
     cut_off: NotRequired[
         Annotated[
             int,
@@ -151,10 +158,15 @@ class BatchBody(TypedDict):
     suspended_because: str | None
     cost_usd: Annotated[
         float | None,
-        Doc("of the scores obtained; null where one has no price, or calls were cut off"),
+        Doc("of the scores obtained; null where one has no price, or a call was cut off"),
     ]
-    least_cost_usd: NotRequired[
-        Annotated[float | None, Doc("after calls were cut off: the cost without theirs")]
+    known_usd: Annotated[float, Doc("what is known of that cost")]
+    unpriced: Annotated[
+        int | None,
+        Doc(
+            "scores, reasons and `cut_off` pairs whose cost is unknown; null in older batches, which did "
+            "not count"
+        ),
     ]
     budget_usd: float | None
     budget: Literal["hard", "soft"] | None

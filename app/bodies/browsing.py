@@ -65,6 +65,9 @@ class SearchBody(TypedDict):
     ]
     has_more: Annotated[bool, Doc("whether there are pairs that were not looked at")]
     looked_at: Annotated[int, Doc("pairs that were looked at for this page; the work is bounded")]
+    with_answer: Annotated[
+        int, Doc("of these, pairs with a verdict, or with a score of the judge that is asked for")
+    ]
 
 
 class ScoreBody(TypedDict):

@@ -56,6 +56,17 @@ class Verbs(TyperGroup):
             formatter.write_dl(rows)
 
 
+def state_of(certificate: Mapping[str, Any]) -> str:
+    """Return how a certificate stands now: revoked, suspended or expired before how it came out."""
+    if certificate["revoked_at"]:
+        return "revoked"
+    if certificate.get("suspended_because"):
+        return "suspended"
+    if certificate["status"] == "certified" and has_ended(certificate.get("expires_at")):
+        return "expired"
+    return str(certificate["status"])
+
+
 class Console:
     """Shows results: tables to people, JSON to programs.
 

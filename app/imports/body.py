@@ -20,12 +20,12 @@ from app.core.limits import Limits, check_row_count, setting_of
 from app.core.names import shown
 from app.formats.columns.declared import DeclarationInvalid, Declared, Layout
 from app.imports.decoding import text_of
+from app.imports.parquet import parquet_rows
 from app.imports.tables import (
     RawRow,
     csv_rows,
     is_csv,
     is_parquet,
-    parquet_rows,
     separation,
     within_limits,
 )

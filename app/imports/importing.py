@@ -32,9 +32,8 @@ from app.imports.body import rows_of
 from app.imports.columns import StagedRow, parsed_pair
 from app.imports.comparing import name_taken
 from app.imports.reading import Reader, named_dialect, stage
-from app.imports.spool import upload_folder
 from app.imports.staging import Staging
-from app.imports.upload import UploadedFile
+from app.imports.upload import UploadedFile, upload_folder
 from app.labels import service as labels
 from app.labels.service import NewLabel
 from judges.types import Score

@@ -1,16 +1,23 @@
-"""What a request uploads: one file as its body, or a form of files and fields, kept on disk."""
+"""What a request uploads: one file as its body, or a form of files and fields, kept on disk.
+
+The folders for that are locked while they are used, so that what killed processes left is told from
+what is in use, and removed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gzip
 import io
+import logging
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from email.message import Message
@@ -25,12 +32,16 @@ from app.core.errors import BadRequest
 from app.core.inert import printable
 from app.core.limits import Limits, Meter
 
+_log = logging.getLogger(__name__)
 FORM_TYPE: Final = "multipart/form-data"
 _MOST_FILES: Final = 1_000
 _MOST_FIELDS: Final = 32
 _MOST_FIELD_BYTES: Final = 2**16
 _PIECE: Final = 2**20
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_FOLDER_PREFIX: Final = "tribunal-upload-"
+_LOCK_TRIES: Final = 20
+_LOCK_PAUSE_SECONDS: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +184,79 @@ def on_disk(stream: io.BufferedReader, folder: Path | None, opened: ExitStack) -
 
 def _is_packed(stream: io.BufferedReader) -> bool:
     return isinstance(stream.raw, _Unpacked)
+
+
+@contextmanager
+def upload_folder(parent: Path | None) -> Iterator[Path]:
+    """Make a folder that is locked as long as its process uses it, and removed afterwards.
+
+    Args:
+        parent: Where; None = where temporary files go.
+    """
+    place = Path(parent or tempfile.gettempdir())
+    with _locked(place):
+        folder = tempfile.TemporaryDirectory(
+            prefix=_FOLDER_PREFIX, dir=place, ignore_cleanup_errors=True
+        )
+        lock = _lock(Path(folder.name))
+    with folder as name:
+        try:
+            yield Path(name)
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+def remove_left_over(parent: Path | None) -> int:
+    """Remove the folders whose processes have ended; return how many there were.
+
+    The system releases a lock when its process ends, however it ends and in whatever container.
+    """
+    place, removed = Path(parent or tempfile.gettempdir()), 0
+    with _locked(place):
+        for folder in place.glob(f"{_FOLDER_PREFIX}*"):
+            lock = _lock(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+                removed += 1
+    if removed:
+        _log.info("removed %d folders that killed imports left in %s", removed, place)
+    return removed
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """Keep others from looking between the making of a folder and its lock.
+
+    That takes no time: who holds the lock for longer, in a folder of all users, is not waited for.
+    """
+    lock = _lock(place)
+    for _ in range(_LOCK_TRIES):
+        if lock is not None:
+            break
+        time.sleep(_LOCK_PAUSE_SECONDS)
+        lock = _lock(place)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder; None where another process has it, or its file system knows no locks."""
+    try:
+        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        with suppress(OSError):
+            os.close(file)
+        return None
+    return file
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import stored as calibrations
 from app.calibrations.service import known_among
-from app.core.db import Database
-from app.core.errors import Conflict
+from app.core.db import Database, Stores
+from app.core.errors import Conflict, NotFound
 from app.core.models import JUDGE_SETTINGS, CalibrationRow, Dataset
 from app.datasets.slices import slice_of
 from app.scores import judges as cascades
@@ -189,6 +189,28 @@ def without_promise(judges: Sequence[Judge], thresholds: Sequence[float] | None)
         thresholds = [*[UNCERTIFIED_THRESHOLD] * (len(judges) - 1), 0.0]
     tiers = tuple(Tier(judge, one) for judge, one in zip(judges, thresholds, strict=True))
     return Authority(tiers, "exclude", None)
+
+
+async def thresholds_of(
+    running: Stores, verdict: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> dict[str, float | None]:
+    """Return the threshold of each judge that a verdict was given under, by name.
+
+    Empty where the verdict rests on no certificate, or on one that is gone.
+    """
+    if verdict["calibration"] is None:
+        return {}
+    try:
+        certificate = await calibrations.find(running, verdict["calibration"])
+    except NotFound:
+        return {}
+    body = certificate.body
+    by, parts = certificate.request.get("slices"), body.get("certificates") or ()
+    rows = body.get("thresholds", [])
+    if by:
+        name = slice_of(metadata, by)
+        rows = next((one["thresholds"] for one in parts if one["slice"] == name), [])
+    return {row["judge"]: row["threshold"] for row in rows}
 
 
 def _with_thresholds(

@@ -15,7 +15,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.calibrations import stored as calibrations
 from app.core.db import rfc3339
 from app.core.errors import NotFound, Unprocessable
 from app.core.models import Dataset, Verdict
@@ -24,7 +23,7 @@ from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets import stored_pairs
 from app.datasets.records import PairKey, Vote
-from app.datasets.slices import slice_names, slice_of
+from app.datasets.slices import slice_names
 from app.imports.exporting import canonical_row
 from app.judgments import queries, reasons
 from app.labels.posting import shown_label
@@ -132,6 +131,7 @@ async def search(running: Runtime, ref: str, asked: SearchIn) -> Body:
         "last_id": look.last.id if look.last else None,
         "has_more": look.has_more,
         "looked_at": look.count,
+        "with_answer": look.heard,
     }
 
 
@@ -172,6 +172,7 @@ class _Look:
     last: PairKey | None = None
     has_more: bool = False
     count: int = 0
+    heard: int = 0
 
     async def all(self) -> list[_Seen]:
         """Return the wanted pairs, in the order that is asked for."""
@@ -190,6 +191,7 @@ class _Look:
                     return found
                 self.last, after = seen.key, seen.key.position
                 self.count += 1
+                self.heard += seen.said is not None
                 if self._is_wanted(seen):
                     found.append(seen)
             if not self.has_more or (not is_sorted and len(found) == self.asked.limit):
@@ -482,25 +484,3 @@ def _score(score: Score, *, recorded: bool) -> Body:
         "cost_usd": score.cost_usd,
         "seconds": score.seconds,
     }
-
-
-async def thresholds_of(
-    running: Runtime, verdict: Mapping[str, Any], metadata: Mapping[str, Any]
-) -> dict[str, float | None]:
-    """Return the threshold of each judge that a verdict was given under, by name.
-
-    Empty where the verdict rests on no certificate, or on one that is gone.
-    """
-    if verdict["calibration"] is None:
-        return {}
-    try:
-        certificate = await calibrations.find(running, verdict["calibration"])
-    except NotFound:
-        return {}
-    body = certificate.body
-    by, parts = certificate.request.get("slices"), body.get("certificates") or ()
-    rows = body.get("thresholds", [])
-    if by:
-        name = slice_of(metadata, by)
-        rows = next((one["thresholds"] for one in parts if one["slice"] == name), [])
-    return {row["judge"]: row["threshold"] for row in rows}

@@ -112,7 +112,8 @@ def known_pairs_note(rests_on: Mapping[str, Any]) -> str | None:
         return (
             f"{counted} of these verdicts are on pairs that the certificate knows, because it was "
             "made from them or from others of their groups or prompts: its promise is for other "
-            "pairs (certified_only leaves them out, or the other part of a certificate made on one)"
+            "pairs (ask for certified verdicts only, or for the other part of the dataset, and they are "
+            "left out)"
         )
     if known:
         return f"{known} pairs that the certificate knows are left out: its promise is for others"

@@ -268,8 +268,8 @@ class Unanswered:
             whose = f"{shares[least]:.1%} of those of every model"
         return (
             f"pairs without a verdict are not counted: {whose}. They are the hard ones, so answered pairs "
-            "alone may favour some models; win_rate_bounds says how far, and prediction_powered "
-            "corrects it where such pairs are labelled"
+            "alone may favour some models. How far, say the win rates if all such pairs were lost, or "
+            "won; where people label such pairs, a prediction-powered ranking corrects it"
         )
 
 

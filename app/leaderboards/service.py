@@ -79,7 +79,8 @@ async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> 
 async def what_if(running: Runtime, leaderboard_id: str, asked: WhatIfQuery) -> dict[str, Any]:
     """Return what a leaderboard would be by other weights, slices, control or source; stores nothing.
 
-    It has the id of the leaderboard that it was asked of. With `matrix` it says who won how often
+    It has the id of the leaderboard that it was asked of, and its date where it counts the same
+    verdicts. With `matrix` it says who won how often
     against whom, for the first models. Asks no judge.
 
     Raises:
@@ -103,8 +104,12 @@ async def what_if(running: Runtime, leaderboard_id: str, asked: WhatIfQuery) -> 
         except CalibrationError as error:
             raise _unprocessable(error) from error
     body |= {"as_of": rfc3339(again.as_of), "reweighted_from": earlier.id, "stored": False}
+    # the same votes and verdicts in another light are of the same day
+    hashes = {one["rests_on"].get("verdicts_hash") for one in (body, earlier.body)}
+    is_same = len(hashes) == 1 and request.source == earlier.request["source"]
+    moment = earlier.created_at if is_same else running.now()
     made = Leaderboard(
-        id=earlier.id, created_at=running.now(), request=_stored_request(request), body=body
+        id=earlier.id, created_at=moment, request=_stored_request(request), body=body
     )
     async with running.db.read() as session:
         return (await as_shown(session, [made]))[0]

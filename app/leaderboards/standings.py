@@ -125,8 +125,8 @@ def connected(comparisons: Comparisons) -> Links:
 
 
 _ASSUMED = (
-    "labels are taken to be a random sample of the pairs (by the chances in "
-    "metadata.label_probability, where given): intervals do not cover another choice"
+    "labels are taken to be a random sample of the pairs (where rows name the probability with which "
+    "they were labelled, by that): intervals do not cover another choice"
 )
 _BOUNDED = (
     "pairs without a verdict were not labelled like the others, so win rates are bounds: each such "

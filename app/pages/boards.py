@@ -48,6 +48,8 @@ MOST_SLIDERS: Final = 24
 _MOST_TABLES: Final = 50
 _MOST_MET: Final = 50
 _OF_THE_PAGE: Final = ("beside", "sliced_by")
+# what a page shows more of the same ranking
+_BESIDES: Final = {"beside", "matrix"}
 
 
 @router.get("/leaderboards/{leaderboard_id}")
@@ -85,6 +87,8 @@ async def leaderboard_page(
         has_matrix="matrix" in given,
         asked={name: texts for name, texts in given.items() if name not in _OF_THE_PAGE},
         is_moved=is_moved,
+        # the form was sent, and asks for what is stored
+        is_same=bool(request.query_params) and not (is_moved or fault or _BESIDES & given.keys()),
     )
 
 

@@ -1,14 +1,17 @@
-"""The judges that are configured, and one pasted pair judged by a cascade, tier by tier."""
+"""The judges that are configured or known from what is stored, and one pasted pair judged by a cascade."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
+from app.api import batches as batches_api
 from app.api import calibrations
+from app.api import datasets as datasets_api
 from app.api import judgments as judgments_api
 from app.api import reports as reports_api
 from app.core.auth import Scope
@@ -78,13 +81,15 @@ async def _shown(
     fault: str | None = None,
 ) -> Response:
     certificates = (await calibrations.list_calibrations(running, _NEWEST))["data"]
+    configured = (await judgments_api.list_judges(running, _ALL))["data"]
     agreement = await _agreement(running)
     return await page(
         request,
         "judges",
         status=422 if fault else 200,
         api="/v1/judges",
-        judges=(await judgments_api.list_judges(running, _ALL))["data"],
+        judges=configured,
+        stored=await _stored(running, certificates, {one["name"] for one in configured}),
         agreement=agreement,
         canaries=await _canaries(running),
         names=await dataset_names(running, [one["dataset"] for _, one in agreement.values()]),
@@ -94,6 +99,42 @@ async def _shown(
         verdict=verdict,
         fault=fault,
     )
+
+
+@dataclass(slots=True)
+class _Stored:
+    """Where a judge that is not configured is known from, newest first.
+
+    Attributes:
+        datasets: Names of those that its scores came with.
+        certificates: Ids of those that it answers under.
+        batches: Ids of those that it was asked in.
+    """
+
+    datasets: list[str] = field(default_factory=list)
+    certificates: list[str] = field(default_factory=list)
+    batches: list[str] = field(default_factory=list)
+
+
+async def _stored(
+    running: Runtime, certificates: Collection[Mapping[str, Any]], configured: Collection[str]
+) -> dict[str, _Stored]:
+    """Return the judges of the newest datasets, certificates and batches that are not configured."""
+    found: dict[str, _Stored] = {}
+
+    def of(name: str) -> _Stored:
+        return found.setdefault(name, _Stored())
+
+    for dataset in (await datasets_api.list_datasets(running, _NEWEST))["data"]:
+        for name in dataset["recorded_judges"]:
+            of(name).datasets.append(dataset["name"])
+    for certificate in certificates:
+        for name in certificate.get("fingerprints") or ():
+            of(name).certificates.append(certificate["id"])
+    for batch in (await batches_api.list_batches(running, _NEWEST))["data"]:
+        for tier in batch["progress"]["tiers"]:
+            of(tier["judge"]).batches.append(batch["id"])
+    return {name: one for name, one in sorted(found.items()) if name not in configured}
 
 
 async def _canaries(running: Runtime) -> dict[str, tuple[Mapping[str, Any], str]]:

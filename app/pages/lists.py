@@ -11,6 +11,7 @@ from markupsafe import Markup
 from app.api import batches as batches_api
 from app.api import calibrations, datasets, leaderboards, reports
 from app.batches import stored as batches_service
+from app.batches.totals import spent_together
 from app.core.auth import Scope
 from app.core.http.access import caller_of, needs
 from app.core.http.parameters import Running
@@ -60,6 +61,7 @@ async def overview(request: Request, running: Running) -> Response:
         unfinished=running_now,
         names=names,
         judged=[*now[:_FEW], *newest],
+        spent=spent_together(newest),
         promises=promises,
         bars={one["id"]: _bar(one["calibration"]["composition"]) for one in promises},
         others=[one for one in listed["calibrations"]["data"] if not in_force(one)],

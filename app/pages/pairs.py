@@ -23,7 +23,7 @@ from app.core.lists import Paging
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets import similar
-from app.judgments import browsing
+from app.judgments import authority, browsing
 from app.judgments.browsing import SearchIn, WantedIn
 from app.judgments.in_words import said_together
 from app.pages import charts
@@ -122,7 +122,7 @@ async def pair_page(
     metadata = row["metadata"]
     for verdict in found["verdicts"][:1]:
         verdict["together"] = said_together(verdict)
-        verdict["thresholds"] = await browsing.thresholds_of(running, verdict, metadata)
+        verdict["thresholds"] = await authority.thresholds_of(running, verdict, metadata)
     thresholds = found["verdicts"][0]["thresholds"] if found["verdicts"] else {}
     sides = _sides(row)
     address = f"/pairs/{part(found['dataset'])}/{part(pair)}"

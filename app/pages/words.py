@@ -130,17 +130,33 @@ def standing(certificate: Mapping[str, Any]) -> str:
     return "suspended" if certificate.get("suspended_because") else str(certificate["status"])
 
 
+# how a promise counts the pairs that people call a tie: in a headline, and in a sentence
+_TIES: Final[Mapping[str, tuple[str, str]]] = {
+    "exclude": ("ties left out", "pairs that people call a tie are left out"),
+    "error": ("ties counted as wrong", "a pair that people call a tie counts as wrong"),
+    "half": ("ties counted as half wrong", "a pair that people call a tie counts as half wrong"),
+    "class": ("ties included", "a tie is a verdict of its own, right where people call it one"),
+}
+
+
 def promise(certificate: Mapping[str, Any]) -> str:
     """Return the promise of a certificate in one line.
 
     Example:
-        >>> print(promise({"target_agreement": 0.9}))
-        At least 90 % agree with people
+        >>> print(promise({"target_agreement": 0.9, "request": {"ties": "exclude"}}))
+        At least 90 % agree with people, ties left out
     """
     agreement = certificate["target_agreement"]
+    text = f"At least {percent(agreement, 0)} agree with people"
     if agreement is None:
-        return f"At most {percent(certificate['max_error'], 0)} of all pairs get a wrong verdict"
-    return f"At least {percent(agreement, 0)} agree with people"
+        text = f"At most {percent(certificate['max_error'], 0)} of all pairs get a wrong verdict"
+    rule = certificate["request"].get("ties")
+    return f"{text}, {_TIES[rule][0]}" if rule in _TIES else text
+
+
+def ties(certificate: Mapping[str, Any]) -> str:
+    """Return how a certificate counts the pairs that people call a tie."""
+    return _TIES[certificate["request"]["ties"]][1]
 
 
 def percents(estimate: Mapping[str, Any] | None) -> str:
@@ -159,9 +175,37 @@ def dollars(value: float | None) -> str:
     """Return an amount of money."""
     if value is None:
         return "unknown"
-    if value and abs(value) < 0.1:
+    if not value:
+        return "$0"
+    if abs(value) < 0.1:
         return f"${value:.2g}" if abs(value) >= 1e-4 else f"${value:.1e}"
     return f"${value:,.2f}"
+
+
+def spent(cost: Mapping[str, Any]) -> str:
+    """Return what a judge or a batch has cost, or how much of that is known.
+
+    Example:
+        >>> spent({"cost_usd": None, "known_usd": 0.0033, "unpriced": 2})
+        'at least $0.0033'
+    """
+    known, unpriced = cost.get("known_usd"), cost.get("unpriced")
+    if cost["cost_usd"] is not None or unpriced == 0:
+        return dollars(known if cost["cost_usd"] is None else cost["cost_usd"])
+    return f"at least {dollars(known)}" if known else "unknown"
+
+
+def unpriced(cost: Mapping[str, Any]) -> str:
+    """Return how much of a cost is unknown, nothing where all is known.
+
+    Example:
+        >>> unpriced({"cost_usd": None, "known_usd": 0.0033, "unpriced": 2})
+        '2 answers of unknown cost'
+    """
+    n = cost.get("unpriced")
+    if cost["cost_usd"] is not None or n == 0:
+        return ""
+    return f"{'some answers' if n is None else plural(n, 'answer')} of unknown cost"
 
 
 def duration(seconds: float | None) -> str:
@@ -282,8 +326,8 @@ def who_answers(certificate: Mapping[str, Any]) -> list[str]:
         whom = "all judges asked so far are together" if is_joint and lines else "it is"
         how = f"answers where {whom} at least {percent(threshold)} sure"
         start = f"What is left goes to {judge}, which" if lines else judge
-        share = percent(figures["composition"].get(judge, 0.0))
-        lines.append(f"{start} {how}: {share} of the pairs.")
+        share = figures["composition"].get(judge, 0.0)
+        lines.append(f"{start} {how}: {percent(share) if share else 'none'} of the pairs.")
     left = 1 - figures["coverage"]
     if left > 0:
         which = f"the other {percent(left)}" if figures["coverage"] else "every pair"
@@ -314,9 +358,12 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "interval": interval,
     "percents": percents,
     "promise": promise,
+    "ties": ties,
     "standing": standing,
     "target": target,
     "dollars": dollars,
+    "spent": spent,
+    "unpriced": unpriced,
     "duration": duration,
     "when": when,
     "who_answers": who_answers,

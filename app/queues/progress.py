@@ -78,6 +78,7 @@ def _show(queue: Queue, dataset: Dataset, counts: dict[str, int], votes: QueueTa
         "pairs": counts["pairs"],
         "waiting": counts["waiting"],
         "claimed": counts["claimed"],
+        "labelling": counts["labelling"],
         "done": counts["done"],
         "skipped": counts["skipped"],
         "votes": votes.answered,

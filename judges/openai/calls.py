@@ -25,7 +25,9 @@ _HALF: Final = 0.5
 _SHORTEST: Final = 1e-3  # seconds
 _LONG_WAIT: Final = 0.25
 _MUCH_LONGER: Final = 2.0
-_MOMENT: Final = 1e9  # so many seconds are a moment, in Unix time
+# seconds, and milliseconds, that are a moment in Unix time and no wait
+_MOMENT: Final = 1e9
+_MOMENT_MILLISECONDS: Final = 1e12
 
 
 class AdaptiveSlots:
@@ -200,9 +202,19 @@ def retry_after_seconds(header: str | None, *, now: float) -> float | None:
         seconds = max(map(float, header.split(",")))
     except ValueError:
         seconds = _seconds_until(header, now)
-    if seconds >= _MOMENT:
-        seconds -= now
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return max(0.0, from_now(seconds, now)) if math.isfinite(seconds) else None
+
+
+def from_now(number: float, now: float) -> float:
+    """Return a wait in seconds; a number as large as a Unix time is a moment.
+
+    Args:
+        number: Seconds to wait, or a moment in seconds or milliseconds of Unix time.
+        now: Unix time.
+    """
+    if number >= _MOMENT_MILLISECONDS:
+        number /= 1000
+    return number - now if number >= _MOMENT else number
 
 
 def _seconds_until(date: str, now: float) -> float:

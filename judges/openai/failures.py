@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Final
 
-from judges.openai.calls import retry_after_seconds
+from judges.openai.calls import from_now, retry_after_seconds
 from judges.openai.replies import ReplyUnreadable, parse_json
 from judges.types import FailureKind, JudgeFailure, TokenUsage
 
@@ -318,10 +318,6 @@ _WAIT_WORDS: Final = re.compile(
 )
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _LIMITED: Final = ("requests", "tokens", "input-tokens", "output-tokens")
-_LATE: Final = (
-    1e9  # a number of seconds that large is a moment, and one a thousand times as large, too
-)
-_MILLISECONDS: Final = 1e12
 # of one header, such as "default";r=0;t=20 or limit=100, remaining=0, reset=20
 _REMAINING: Final = re.compile(r"\b(?:r|remaining)=(\d+)", re.IGNORECASE)
 _RESET: Final = re.compile(r"\b(?:t|reset)=(\d+)", re.IGNORECASE)
@@ -371,9 +367,7 @@ def _until(value: object, now: float) -> float | None:
     if number is None:
         text = str(value)
         return _duration(text) or retry_after_seconds(text, now=now)
-    if number >= _MILLISECONDS:
-        number /= 1000
-    return max(0.0, number - now) if number >= _LATE else number
+    return max(0.0, from_now(number, now))
 
 
 def _waits_for_reset(headers: Mapping[str, str], now: float) -> Iterator[float]:
@@ -400,7 +394,10 @@ def _waits_for_reset(headers: Mapping[str, str], now: float) -> Iterator[float]:
 
 
 def _found(content: object, names: Collection[str], depth: int = 6) -> Iterator[tuple[str, object]]:
-    """Yield the values of these names anywhere in a body; see `_WAIT_FIELDS` for the names."""
+    """Yield the values of these names anywhere in a body.
+
+    Names are in lower case, without hyphens and underscores.
+    """
     if depth == 0:
         return
     inner = content if isinstance(content, list) else []

@@ -140,7 +140,8 @@ def test_one_key_is_an_answer_and_nothing_is_lost(
     left = len(labelled_rows(14)) - len(desk.said)
     for _ in range(left):
         desk.press("t")
-    page.get_by_text("Nothing is left for you here").wait_for()
+    page.get_by_text("pairs that you skipped: 1").wait_for()
+    page.get_by_text("13 done, 0 left").wait_for()
     desk.sent()
     found = desk.stored()
     assert (found["votes"], found["done"], found["skipped"]) == (13, 13, 1)
@@ -154,6 +155,14 @@ def test_one_key_is_an_answer_and_nothing_is_lost(
         one["human"] for one in desk.site.get(f"/v1/datasets/{desk.queue}/pairs?limit=100")["data"]
     ]
     assert sum(len(one) for one in humans) == 13
+    page.get_by_role("button", name="Label them now").click()
+    desk.ready()
+    assert desk.item == skipped
+    page.keyboard.press("t")
+    page.get_by_text("Nothing is left for you here").wait_for()
+    page.get_by_text("14 done, 0 left").wait_for()
+    desk.sent()
+    assert desk.stored()["done"] == 14
     assert len([one for one in said if one == "tie"]) == len(
         [one for votes in humans for one in votes if one["label"] == "tie"]
     )
@@ -191,3 +200,31 @@ def test_without_scripts_a_form_is_enough(desk: Desk, context: BrowserContext, s
     page.get_by_text("0 done, 14 left").wait_for()
     plain.close()
     assert desk.stored()["votes"] == 0
+
+
+@pytest.mark.parametrize("width", [375, 1440])
+def test_the_answers_stay_in_one_place(page: Page, site: Site, width: int) -> None:
+    name = f"lengths {width}"
+    rows = labelled_rows(4)
+    for number, row in enumerate(rows):
+        row |= {"human": [], "response_a": "word " * 900 * (number % 2) + row["response_a"]}
+    site.upload(name, rows)
+    site.post("/v1/queues", {"name": name, "dataset": name, "guidelines": "Be kind."})
+    page.set_viewport_size({"width": width, "height": 740})
+    desk = Desk(page, site, name)
+    desk.open()
+    first = page.get_by_role("button", name="A is better")
+    heights, places = set(), set()
+    for _ in rows:
+        heights.add(page.evaluate("() => document.documentElement.scrollHeight"))
+        box = first.bounding_box()
+        assert box
+        places.add((box["x"], box["y"]))
+        # what stands last is not behind the answers
+        page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
+        foot = page.locator(".foot").bounding_box()
+        assert foot
+        assert foot["y"] + foot["height"] <= box["y"]
+        desk.press("t")
+    assert len(heights) > 1
+    assert len(places) == 1

@@ -46,16 +46,16 @@ def walk(chromium: Browser, shown: Site) -> Iterator[Page]:
 
 
 def test_where_the_cascade_was_surest_and_people_disagreed(walk: Page, shown: Site) -> None:
-    walk.get_by_role("region", name="Datasets").get_by_role("link", name="example").click()
+    walk.get_by_role("region", name="Datasets").get_by_role("link", name=demo.DATASET).click()
     walk.get_by_role("link", name="Surest where people disagree").click()
     first = walk.locator("#found tbody th").all_inner_texts()[:3]
     asked = {"people": "disagree", "sort": "surest", "limit": "3"}
-    found = httpx.get(f"{shown.url}/v1/datasets/example/search", params=asked).json()["data"]
+    found = httpx.get(f"{shown.url}/v1/datasets/{demo.DATASET}/search", params=asked).json()["data"]
     assert first == [one["id"] for one in found]
     walk.locator("#found tbody a").first.click()
     for name in first[1:]:
         walk.keyboard.press("j")
-        walk.wait_for_url(f"**/pairs/example/{name}?*")
+        walk.wait_for_url(f"**/pairs/{demo.DATASET}/{name}?*")
     assert walk.locator("h1").inner_text() == first[2]
     walk.get_by_role("link", name="pairs found").click()
     assert walk.locator("#found tbody th").all_inner_texts()[:3] == first
@@ -67,15 +67,15 @@ def test_what_the_certificate_promises(walk: Page) -> None:
     assert said.startswith(
         "Of the answers that this cascade gives, at least 90 % agree with people"
     )
-    assert "with 90 % confidence" in said
+    assert "with 90 % confidence, where pairs that people call a tie are left out" in said
 
 
 def test_ten_pairs_are_labelled(walk: Page, shown: Site) -> None:
     walk.get_by_role("link", name="labels waiting for people").click()
-    walk.get_by_role("link", name="example", exact=True).click()
+    walk.get_by_role("link", name=demo.QUEUE, exact=True).click()
     walk.keyboard.type("newcomer")
     walk.keyboard.press("Enter")
-    desk = Desk(walk, shown, "example")
+    desk = Desk(walk, shown, demo.QUEUE)
     desk.ready()
     for number in range(10):
         desk.press("ab"[number % 2])

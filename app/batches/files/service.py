@@ -30,9 +30,8 @@ from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.deleting import delete_dataset
 from app.imports.importing import Upload, store_new
-from app.imports.spool import upload_folder
 from app.imports.staging import Staging
-from app.imports.upload import Uploaded, UploadedFile
+from app.imports.upload import Uploaded, UploadedFile, upload_folder
 from app.scores.store import is_recorded
 from judges.registry import Registry
 

@@ -188,7 +188,7 @@ def _footer_hash(path: Path) -> str:
 
 def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
     """Yield the rows of a slice in pieces that fit in memory; always the same pieces of a file."""
-    from app.imports.tables import parquet_batches  # a mere look reads no tables
+    from app.imports.parquet import parquet_batches  # a mere look reads no tables
 
     piece: list[RawRow] = []
     size = 0

@@ -8,7 +8,6 @@ counts all the same.
 from __future__ import annotations
 
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -174,8 +173,7 @@ def _counts(
     """Return what a shard adds to its batch: scores without verdicts, and costs without scores."""
     counts = shard_counts((), [(score.judge, score.cost_usd) for _, score in scores])
     for judge, costs in rest.items():
-        more = None if None in costs else math.fsum(one for one in costs if one is not None)
-        without_scores = shard_counts((), [(judge, more)])
+        without_scores = shard_counts((), [(judge, cost) for cost in costs])
         without_scores["tiers"][judge]["obtained"] = 0
         counts = added(counts, without_scores)
     return counts

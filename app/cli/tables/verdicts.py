@@ -166,8 +166,9 @@ def batch(console: Screen, body: Body) -> None:
 def _cost(body: Body) -> str:
     if body["cost_usd"] is not None:
         return f"{body['cost_usd']:.4f} USD"
-    least = body.get("least_cost_usd")
-    return "unknown" if least is None else f"at least {least:.4f} USD"
+    # a server of an earlier version says less
+    known = body.get("known_usd")
+    return f"at least {known:.4f} USD" if known else "unknown"
 
 
 def _at_providers(console: Screen, files: Sequence[Body]) -> None:

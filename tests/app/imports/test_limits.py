@@ -16,7 +16,7 @@ from app.core import limits
 from app.core.errors import BadRequest, TooLarge
 from app.core.limits import Limits, Meter
 from app.core.settings import Settings
-from app.imports import tables
+from app.imports import parquet
 from app.imports.body import rows_of
 from app.imports.columns import StagedRow
 from app.imports.reading import Reader, stage
@@ -382,7 +382,27 @@ def test_where_dictionaries_cannot_be_kept_the_rest_is_read_without(
                 raise pa.ArrowNotImplementedError("nested")
             yield batch
 
-    monkeypatch.setattr(tables, "_BATCH_ROWS", 100)
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", 100)
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", fail)
     found = _rows(body, "application/vnd.apache.parquet")
     assert [row.value for row in found] == rows
+
+
+def test_a_long_column_whose_dictionary_is_not_seen_is_read_a_few_rows_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [{"text": str(number) * 6_000} for number in range(1_000)]
+    body = _written(rows, use_dictionary=False, compression="none")
+    assert len(body) > 4 * MIB
+    import pyarrow.parquet as pq
+
+    read, sizes = pq.ParquetFile.iter_batches, []
+
+    def noted(self: Any, batch_size: int, **options: Any) -> Any:
+        sizes.append(batch_size)
+        return read(self, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
+    found = _rows(body, "application/vnd.apache.parquet")
+    assert [row.value for row in found] == rows
+    assert max(sizes) <= 16

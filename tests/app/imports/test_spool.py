@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from app.core.settings import Settings
-from app.imports.spool import remove_left_over, upload_folder
+from app.imports.upload import remove_left_over, upload_folder
 from app.main import create_app
 
 

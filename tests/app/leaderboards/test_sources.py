@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from typing import Any
 
@@ -317,6 +318,8 @@ async def test_what_is_left_out_is_noted_and_counted(client: httpx.AsyncClient) 
     }
     assert counts["ties_left_out"] > 0
     [note] = [one for one in made["notes"] if one.startswith("left out: ")]
+    # plain words, not the names of fields or functions
+    assert not [one for one in made["notes"] if re.search(r"[a-z]_[a-z]", one)]
     for part in (
         "2 pairs without a label", "1 pair of a model with itself",
         "1 pair without the names of two models", f"{counts['ties_left_out']} ties",
@@ -353,6 +356,9 @@ async def test_a_board_counts_as_a_batch_does(client: httpx.AsyncClient, service
     judge = await rank(client, source="judge:cheap", method="win_rate")
     assert judge["rests_on"]["no_preference"] == 2
     assert [note for note in judge["notes"] if "they are ties here" in note]
+    unanswered = [one for one in board["notes"] if one.startswith("pairs without a verdict")]
+    assert unanswered
+    assert not re.search(r"[a-z]_[a-z]", unanswered[0])
 
 
 async def test_pairs_of_one_model_are_named_in_words(client: httpx.AsyncClient) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from app.core.runtime import Runtime
 from app.pages import boards
 from tests.app.hand_made import upload
 from tests.app.leaderboards.test_criteria import rows, values
@@ -71,6 +73,32 @@ async def test_sliders_rank_again_and_store_nothing(
     assert stored["reweighted_from"] == board["id"]
     compared = check(await client.get(f"{path}/compare", params={"with": stored["id"]}))
     assert "slice_weights" in compared.text_of("tbody")
+
+
+async def test_ranking_again_without_a_change_says_so_and_keeps_the_date(
+    client: httpx.AsyncClient, board: dict[str, Any], running: Runtime
+) -> None:
+    now, path = running.now, f"/leaderboards/{board['id']}"
+    running.now = lambda: now() + timedelta(days=2)
+
+    async def dated(**query: str) -> tuple[str | None, bool]:
+        page = check(await client.get(path, params=query))
+        said = "Nothing has changed since" in page.text_of("p")
+        return page.all("time")[0].attributes["datetime"], said
+
+    then = board["created_at"][:19] + "Z"
+    as_stored = {"criterion.helpful": "1", "criterion.style": "1", "group_by": "", "beside": ""}
+    assert await dated() == (then, False)
+    assert await dated(**as_stored) == (then, True)
+    # the same votes in another light
+    assert await dated(**as_stored | {"criterion.style": "2"}) == (then, False)
+    assert await dated(matrix="true") == (then, False)
+    assert (await client.get(f"/v1{path}/what-if?matrix=true")).json()["created_at"] == board[
+        "created_at"
+    ]
+    # other verdicts are of today
+    other = (await client.get(f"/v1{path}/what-if?source=judge:grader")).json()
+    assert other["created_at"] > board["created_at"]
 
 
 async def test_a_weight_of_a_slice_is_that_of_its_comparisons(client: httpx.AsyncClient) -> None:

@@ -35,12 +35,18 @@ async def judged(client: httpx.AsyncClient, name: str, n: int) -> list[dict[str,
     rows = labelled_rows(n)
     await upload(client, name, rows)
     certificate = await certify(client, name, target_agreement=0.7)
-    batch = await client.post(
-        "/v1/batches", json={"dataset": name, "calibration": certificate["id"]}
-    )
-    async for line in _lines(client, batch.json()["id"]):
-        assert line
+    await finished(client, {"dataset": name, "calibration": certificate["id"]})
     return rows
+
+
+async def finished(client: httpx.AsyncClient, asked: dict[str, Any]) -> dict[str, Any]:
+    """Make a batch, and return it when it has ended."""
+    made = await client.post("/v1/batches", json=asked)
+    assert made.status_code == 202, made.text
+    async for line in _lines(client, made.json()["id"]):
+        assert line
+    found: dict[str, Any] = (await client.get(f"/v1/batches/{made.json()['id']}")).json()
+    return found
 
 
 async def _lines(client: httpx.AsyncClient, batch: str) -> Any:
@@ -119,6 +125,28 @@ async def test_a_search_says_where_it_stopped(client: httpx.AsyncClient) -> None
             break
         query["after"] = answer["last_id"]
     assert seen == [f"p{n}" for n in range(0, 30, 2)]
+
+
+async def test_a_search_counts_the_pairs_that_have_an_answer(client: httpx.AsyncClient) -> None:
+    rows = labelled_rows(120)
+    for row in rows[:30]:
+        row["judges"] = {"dear": row["judges"]["dear"]}
+    await upload(client, "rivers", rows)
+    half = {"side": "test", "fraction": 0.5, "seed": 0}
+    asked = {"dataset": "rivers", "cascade": {"judges": ["cheap", "dear"]}, "part": half}
+    judged = (await finished(client, asked))["request_counts"]["total"]
+    assert 0 < judged < 120
+    for query, n, what in (
+        ({}, judged, "a verdict"),
+        ({"people": "disagree", "sort": "surest"}, judged, "a verdict"),
+        ({"judge": "cheap"}, 90, "a score of cheap"),
+    ):
+        asked_for = {**query, "limit": "200"}
+        found = (await client.get("/v1/datasets/rivers/search", params=asked_for)).json()
+        assert (found["looked_at"], found["with_answer"]) == (120, n)
+        page = check(await client.get("/datasets/rivers/pairs", params=asked_for))
+        said = f"{len(found['data'])} pairs shown. {n} pairs of the 120 searched have {what}."
+        assert said in page.text_of("p")
 
 
 @pytest.mark.parametrize(
@@ -271,10 +299,14 @@ async def test_the_work_of_a_page_does_not_grow_with_the_verdicts(
             counts, plans = {}, set()
             for name in ("few", "many"):
                 for path in PATHS:
-                    said.clear()
-                    check(await reader.get(path.replace("/x", f"/{name}")))
-                    counts[name, path] = len(said)
-                    plans |= {one for one in said if one.lstrip().startswith("SELECT")}
+                    tried = []
+                    for _ in range(3):
+                        said.clear()
+                        check(await reader.get(path.replace("/x", f"/{name}")))
+                        tried.append(len(said))
+                        plans |= {one for one in said if one.lstrip().startswith("SELECT")}
+                    # what the service does besides may say more
+                    counts[name, path] = min(tried)
         finally:
             event.remove(engine, "before_cursor_execute", note)
         for (_, path), count in counts.items():

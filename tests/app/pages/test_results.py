@@ -11,7 +11,7 @@ import pytest
 from app.pages import charts, frame, results
 from app.pages.words import percent
 from tests.app.pages.markup import check
-from tests.app.pages.test_pairs import judged
+from tests.app.pages.test_pairs import finished, judged
 from tests.app.rows import certify, labelled_rows, upload
 
 NASTY = "<script>alert(1)</script>"
@@ -132,13 +132,7 @@ async def test_rows_without_an_answer_are_listed_with_why(
 
 async def batch_over(client: httpx.AsyncClient, dataset: str, certificate: str) -> dict[str, Any]:
     """Judge a dataset and return the batch when it has ended."""
-    asked = {"dataset": dataset, "calibration": certificate}
-    made = (await client.post("/v1/batches", json=asked)).json()
-    async with client.stream("GET", f"/v1/batches/{made['id']}/events") as stream:
-        async for _ in stream.aiter_lines():
-            pass
-    body: dict[str, Any] = (await client.get(f"/v1/batches/{made['id']}")).json()
-    return body
+    return await finished(client, {"dataset": dataset, "calibration": certificate})
 
 
 @pytest.mark.parametrize("options", [{"target_agreement": 0.9999}, {"menu": [0.6, 0.65]}])
@@ -181,13 +175,48 @@ async def test_a_promise_on_a_whole_dataset_is_told_on_every_page(
     made = await certify(client, "rivers", scope="dataset", max_error=0.2)
     assert made["status"] == "certified"
     await client.post("/v1/queues", json={"name": "asked", "dataset": "rivers", "labels": 3})
-    told = "At most 20 % of all pairs get a wrong verdict"
+    told = "At most 20 % of all pairs get a wrong verdict, ties left out"
     assert told in check(await client.get(f"/calibrations/{made['id']}")).text_of("h1")
     overview = check(await client.get("/"))
     assert told in overview.text_of("h3")
     assert "3labels waiting for people" in " ".join(overview.text_of("main").split())
     for address in ("/calibrations", "/datasets/rivers", "/judges"):
         assert "20 % error" in check(await client.get(address)).text_of("main"), address
+
+
+@pytest.mark.parametrize(
+    ("ties", "headline", "sentence"),
+    [
+        ("exclude", "ties left out", "pairs that people call a tie are left out"),
+        (
+            "half",
+            "ties counted as half wrong",
+            "a pair that people call a tie counts as half wrong",
+        ),
+    ],
+)
+async def test_the_headline_of_a_promise_says_how_ties_count(
+    client: httpx.AsyncClient, ties: str, headline: str, sentence: str
+) -> None:
+    await upload(client, "rivers", labelled_rows(120))
+    made = await certify(client, "rivers", target_agreement=0.7, ties=ties)
+    assert made["status"] == "certified"
+    page = check(await client.get(f"/calibrations/{made['id']}"))
+    assert headline in page.text_of("h1")
+    [lead] = [one for one in page.all("p") if one.attributes.get("class") == "lead"]
+    assert f"confidence, where {sentence}." in lead.text
+    assert headline in check(await client.get("/")).text_of("h3")
+
+
+def test_a_judge_without_a_share_has_no_colour_in_the_key() -> None:
+    parts = '{% import "parts.html" as parts %}{{ parts.key([("small", 0.0), ("large", share)], 1 - share) }}'
+    template = frame.environment().from_string(parts)
+    some = template.render(share=0.75)
+    assert "small none" in some
+    assert "0.0" not in some
+    assert re.findall(r"swatch ([a-z0-9-]+)", some) == ["share-1", "rest"]
+    assert "nobody 25.0" in some
+    assert "nobody" not in template.render(share=1.0)
 
 
 async def test_a_certificate_is_revoked_by_its_form_alone(client: httpx.AsyncClient) -> None:

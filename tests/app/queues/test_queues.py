@@ -97,6 +97,24 @@ async def _human(client: httpx.AsyncClient) -> dict[str, list[Json]]:
 
 
 @pytest.mark.both_databases
+async def test_who_labels_is_counted_however_many_pairs_are_held(
+    client: httpx.AsyncClient, clock: Clock
+) -> None:
+    await _rivers(client, 12, human=False)
+    assert (await _queue(client))["labelling"] == 0
+    items = await _claim(client, "ann", 5)
+    for label in ("left", "skip"):
+        await _answer(client, "ann", {"item": items.pop()["item"], "label": label})
+        queue = await _look(client)
+        assert (queue["labelling"], queue["claimed"]) == (1, len(items))
+    await _claim(client, "bob")
+    listed = (await client.get("/v1/queues")).json()["data"]
+    assert [one["labelling"] for one in listed] == [2]
+    clock.pass_by(days=1)
+    assert (await _look(client))["labelling"] == 0
+
+
+@pytest.mark.both_databases
 async def test_answers_become_labels_with_the_drawn_side_undone(client: httpx.AsyncClient) -> None:
     """The longer of both texts is always said to be better, wherever it stands."""
     await _rivers(client, 12, human=False)

@@ -25,7 +25,7 @@ from app.batches.worker.loop import Worker
 from app.core.models import Score, Verdict
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from app.imports.tables import parquet_batches
+from app.imports.parquet import parquet_batches
 from tests.app.batches.worker.breaking import breaking_at_the_end
 from tests.app.batches.worker.test_ledger import count, noted
 from tests.app.chaos.cases import core, rows
@@ -45,7 +45,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several pieces a shard: reading goes by batches of rows, which a byte fills."""
     monkeypatch.setattr(files, "PIECE_BYTES", 1)
-    monkeypatch.setattr("app.imports.tables._BATCH_ROWS", 5)
+    monkeypatch.setattr("app.imports.parquet._BATCH_ROWS", 5)
 
 
 def write(path: Path, given: Sequence[Row], *, row_group: int = N) -> Path:
@@ -193,7 +193,7 @@ async def test_a_worker_that_is_stopped_loses_one_piece_at_most(
     assert {row["row"] for row in found if row["cost_usd"] is None} == {
         int(row) for row in stops.asked if int(row) > 30
     }
-    assert (again["cost_usd"], again["least_cost_usd"]) == (None, pytest.approx(0.01 * N))
+    assert (again["cost_usd"], again["known_usd"]) == (None, pytest.approx(0.01 * N))
     assert again["progress"]["tiers"][0]["obtained"] == N
     assert [row["row"] for row in found] == list(range(1, N + 1))
 

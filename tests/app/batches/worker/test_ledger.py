@@ -113,11 +113,11 @@ async def test_a_worker_that_is_stopped_has_stored_what_it_had_obtained(
     }
     assert {v["cost_usd"] for v in verdicts if was_cut_off[v["id"]]} == {None}
     batch = (await client.get(f"/v1/batches/{batch_id}")).json()
-    assert (batch["cost_usd"], batch["least_cost_usd"]) == (None, pytest.approx(0.3))
+    assert (batch["cost_usd"], batch["known_usd"]) == (None, pytest.approx(0.3))
     [tier] = batch["progress"]["tiers"]
     assert (tier["obtained"], tier["cut_off"], tier["cost_usd"]) == (30, 5, None)
     page = " ".join((await client.get(f"/batches/{batch_id}")).text.split())
-    assert "<b>≥ $0.30</b>" in page
+    assert "<b>at least $0.30</b>" in page
     assert "while j was asked about 5 pairs: what those calls cost is unknown" in page
     assert await noted(running) == 5
 
@@ -134,7 +134,7 @@ async def test_what_was_spent_on_a_batch_that_is_cancelled_counts(
     cancelled = (await client.post(f"/v1/batches/{batch_id}/cancel")).json()
     assert cancelled["status"] == "cancelled"
     # nobody knows yet what the calls under way will have cost
-    assert (cancelled["cost_usd"], cancelled["least_cost_usd"]) == (None, 0.0)
+    assert (cancelled["cost_usd"], cancelled["known_usd"]) == (None, 0.0)
     assert cancelled["progress"]["tiers"][0]["cut_off"] == 10
     assert judge.gate is not None
     judge.gate.set()
@@ -173,12 +173,12 @@ async def test_calls_of_a_cancelled_batch_whose_worker_is_gone_have_an_unknown_c
     await cut_off(running, has_asked)
     await client.post(f"/v1/batches/{batch_id}/cancel")
     batch = (await client.get(f"/v1/batches/{batch_id}")).json()
-    assert (batch["cost_usd"], batch["least_cost_usd"]) == (None, 0.0)
+    assert (batch["cost_usd"], batch["known_usd"]) == (None, 0.0)
     install(running, PaidJudge("j"))
     assert (await client.post(f"/v1/batches/{batch_id}/retry")).status_code == 202
     await work(running)
     batch = (await client.get(f"/v1/batches/{batch_id}")).json()
-    assert (batch["cost_usd"], batch["least_cost_usd"]) == (None, pytest.approx(0.3))
+    assert (batch["cost_usd"], batch["known_usd"]) == (None, pytest.approx(0.3))
     assert [v["cost_usd"] for v in await results(client, batch_id)].count(None) == 10
 
 
