@@ -26,9 +26,10 @@ STATE = Path(".demo").resolve()
 TRIBUNAL = [sys.executable, "-m", "tribunal.app"]
 DATASET = "four-models"
 QUEUE = "twenty-by-hand"
-GUIDELINES = """Take the response that you would rather get. Correct beats well written; where both are correct,
-take the one that does what was asked, no more and no less.
-"""
+GUIDELINES = (
+    "Take the response that you would rather get. Correct beats well written; where both are correct, "
+    "take the one that does what was asked, no more and no less."
+)
 HALF = "0.5:0"
 # a response is briefer if it has at least this share of words less
 BRIEFER = 0.1

@@ -49,7 +49,7 @@ async def test_people_one_by_one_and_who_clicked_through(
     assert "clicked through" in people["dan"]["concerns"][-1]
     page = check(await client.get(f"/reports/{report['id']}"))
     assert "clicked through" in page.text_of("td")
-    assert "The darker, the more of its row." in page.text_of("caption")
+    assert "The stronger the colour, the more of its row." in page.text_of("caption")
     share = percent(people["ann"]["with_majority"]["value"]).replace("\u00a0", " ")
     assert share in page.text_of("td")
     assert "agreement over time" in page.text_of("title")
