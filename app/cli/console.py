@@ -60,6 +60,17 @@ class Verbs(TyperGroup):
         return None if verb is None else verb.get_short_help_str(10_000)
 
 
+def state_of(certificate: Mapping[str, Any]) -> str:
+    """Return how a certificate stands now: revoked, suspended or expired before how it came out."""
+    if certificate["revoked_at"]:
+        return "revoked"
+    if certificate.get("suspended_because"):
+        return "suspended"
+    if certificate["status"] == "certified" and has_ended(certificate.get("expires_at")):
+        return "expired"
+    return str(certificate["status"])
+
+
 class Console:
     """Shows results: tables to people, JSON to programs.
 

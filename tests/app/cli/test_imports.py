@@ -88,7 +88,7 @@ def test_only_the_verb_that_is_named_is_built(monkeypatch: pytest.MonkeyPatch) -
     build = typer.main.get_command_from_info
 
     def counted(info: CommandInfo, **options: Any) -> Any:
-        built.append(info.name or getattr(info.callback, "__name__", ""))
+        built.append(program.name_of(info))
         return build(info, **options)
 
     monkeypatch.setattr(typer.main, "get_command_from_info", counted)
