@@ -53,6 +53,12 @@ async def _answers_came(running: Running, queue: str) -> None:
     await finishes.answers_came(running, queue)
 
 
+async def _claimed(
+    running: Running, queue: str | None, annotator: str, request: ClaimIn
+) -> ClaimBody:
+    return await service.claim(running, queue, annotator, request.n, again=request.again)
+
+
 @router.post("", status_code=201, response_model=QueueBody, responses=refused(404))
 @needs(Scope.JUDGE)
 async def create(request: QueueIn, running: Running) -> Response:
@@ -73,7 +79,7 @@ async def list_queues(running: Running, paging: NewestFirst) -> Response:
 async def claim_from_all(request: ClaimIn, running: Running, http: Request) -> Response:
     """Claim pairs of all queues: audits first, then calibration, ranking, and what was asked for."""
     annotator = annotator_of(http, request.annotator)
-    return TextsResponse(await service.claim(running, None, annotator, request.n))
+    return TextsResponse(await _claimed(running, None, annotator, request))
 
 
 @router.get("/{queue}", response_model=QueueBody, responses=refused(404))
@@ -91,7 +97,7 @@ async def claim(queue: Ref, request: ClaimIn, running: Running, http: Request) -
     Nothing in the answer names a model or a judge, and which response stands left is drawn.
     """
     annotator = annotator_of(http, request.annotator)
-    return TextsResponse(await service.claim(running, queue, annotator, request.n))
+    return TextsResponse(await _claimed(running, queue, annotator, request))
 
 
 @router.post(

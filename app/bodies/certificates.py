@@ -244,7 +244,10 @@ class CertificateBody(TypedDict):
     ]
     imported: NotRequired[Annotated[ImportedBody, Doc("where it came from, if made elsewhere")]]
     suspended_because: NotRequired[
-        Annotated[str, Doc("why no new verdict carries the promise, where an alarm suspended it")]
+        Annotated[
+            str,
+            Doc("why no new verdict carries the promise, where an alarm suspended or revoked it"),
+        ]
     ]
     method: NotRequired[str]
     methods: NotRequired[

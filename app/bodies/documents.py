@@ -134,6 +134,9 @@ class DocumentFault(TypedDict):
     reason: str
 
 
+State = Literal["certified", "not_certifiable", "revoked", "suspended", "expired"]
+
+
 class VerificationBody(TypedDict):
     """Whether an exported certificate is what it says."""
 
@@ -142,7 +145,16 @@ class VerificationBody(TypedDict):
     calibration: str | None
     signed_by: Annotated[str | None, Doc("public key")]
     signed_at: str | None
-    promises: Annotated[bool, Doc("it is certified, and was neither revoked nor suspended")]
+    state_at_export: Annotated[
+        State | None,
+        Doc("when it was signed; what came later is in a later export alone. null: not verified"),
+    ]
+    promises: Annotated[
+        bool,
+        Doc(
+            "it is certified, was neither revoked nor suspended at its export, and has not expired"
+        ),
+    ]
     claim: str | None
     faults: list[DocumentFault]
     notes: list[str]

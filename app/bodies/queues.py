@@ -88,6 +88,17 @@ class ClaimBody(TypedDict):
     items: list[ItemBody]
     waiting: Annotated[int, Doc("pairs that this person may still be given, beside these")]
     answered: Annotated[int, Doc("pairs of these queues that this person has answered")]
+    skipped: Annotated[
+        int,
+        Doc(
+            "where none waits: pairs that this person skipped and may still answer; claim them with "
+            "`again`"
+        ),
+    ]
+    for_others: Annotated[
+        int,
+        Doc("where this person has nothing to do: further pairs that others hold or must answer"),
+    ]
 
 
 class AnsweredBody(TypedDict):

@@ -19,7 +19,13 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.bodies.documents import EvidenceBody, ExportedCertificateBody, LabelUses, VerificationBody
+from app.bodies.documents import (
+    EvidenceBody,
+    ExportedCertificateBody,
+    LabelUses,
+    State,
+    VerificationBody,
+)
 from app.calibrations.evidence import EvidenceInvalid, certified, read
 from app.calibrations.result import describe, status
 from app.calibrations.schemas import CalibrationIn, as_asked
@@ -130,6 +136,7 @@ def verification_body(
             "calibration": named if isinstance(named, str) else None,
             "signed_by": signer if isinstance(signer, str) else None,
             "signed_at": None,
+            "state_at_export": None,
             "promises": False,
             "claim": None,
             "faults": [{"field": one.field, "reason": one.reason} for one in found.faults],
@@ -142,11 +149,25 @@ def verification_body(
         "calibration": document["id"],
         "signed_by": document["signature"]["public_key"],
         "signed_at": document["signature"]["signed_at"],
+        "state_at_export": _state_at_export(document),
         "promises": document["status"] == "certified" and not life,
         "claim": document["certificate"]["claim"],
         "faults": [],
         "notes": [*found.notes, *life],
     }
+
+
+def _state_at_export(document: Mapping[str, Any]) -> State:
+    """Return how a certificate stood when its document was signed."""
+    if document["revoked_at"] is not None:
+        return "revoked"
+    if document["suspended_because"] is not None:
+        return "suspended"
+    signed_at = datetime.fromisoformat(document["signature"]["signed_at"])
+    expires_at = document["expires_at"]
+    if expires_at is not None and datetime.fromisoformat(expires_at) <= signed_at:
+        return "expired"
+    return "certified" if document["status"] == "certified" else "not_certifiable"
 
 
 def _of_its_life(document: Mapping[str, Any], moment: datetime) -> list[str]:
@@ -155,10 +176,12 @@ def _of_its_life(document: Mapping[str, Any], moment: datetime) -> list[str]:
     expires_at = document["expires_at"]
     if expires_at is not None and datetime.fromisoformat(expires_at) <= moment:
         said.append(f"it expired at {expires_at}")
+    because = document["suspended_because"]
     if document["revoked_at"] is not None:
-        said.append(f"it was revoked at {document['revoked_at']}")
-    if document["suspended_because"] is not None:
-        said.append(f"its promise was suspended: {document['suspended_because']}")
+        why = "" if because is None else f": {because}"
+        said.append(f"it was revoked at {document['revoked_at']}{why}")
+    elif because is not None:
+        said.append(f"its promise was suspended: {because}")
     return said
 
 
@@ -187,8 +210,15 @@ def _faults_of_names(document: Mapping[str, Any]) -> list[Fault]:
     found = []
     if not name or len(name) > _LONGEST_NAME or not is_name(name):
         found.append(Fault("id", "is not the id of a certificate"))
-    if not _is_moment(document["created_at"]):
-        found.append(Fault("created_at", "is not a moment with its time zone, as in RFC 3339"))
+    moments = {
+        "created_at": document["created_at"],
+        "signature.signed_at": document["signature"]["signed_at"],
+    }
+    found += [
+        Fault(place, "is not a moment with its time zone, as in RFC 3339")
+        for place, text in moments.items()
+        if not _is_moment(text)
+    ]
     if of_labels is not None and not (
         isinstance(of_labels, str) and len(of_labels) <= _LONGEST_NAME
     ):

@@ -129,7 +129,7 @@ async def _raise_alarm(
         "action": action,
         "recertify": _how_to_recertify(certificate),
     }
-    why = f"the monitor {monitor.id} raised its alarm: {reason}"
+    why = f"the monitor {monitor.id} raised its alarm on {rfc3339(moment)[:19]}: {reason}"
     await _tell(session, monitor, certificate, alarm, why)
 
 
@@ -147,7 +147,7 @@ async def _tell(
     if action == "suspend":
         await queries.suspend(session, certificate.seq, why)
     elif action == "revoke":
-        await queries.revoke(session, certificate.seq, moment)
+        await queries.revoke(session, certificate.seq, moment, why)
     if monitor.options["webhook"]:
         body = {"type": "alarm", "monitor": monitor.id, "calibration": certificate.id, **alarm}
         await queries.add_delivery(
@@ -202,7 +202,8 @@ async def _raise_judge_changed(
         "action": "revoke" if monitor.options["on_alarm"] == "revoke" else "suspend",
         "recertify": _how_to_recertify(certificate),
     }
-    await _tell(session, monitor, certificate, alarm, reason)
+    why = f"{reason} (seen by the monitor {monitor.id} on {rfc3339(moment)[:19]})"
+    await _tell(session, monitor, certificate, alarm, why)
 
 
 async def ask_canaries_forever(running: Runtime) -> None:

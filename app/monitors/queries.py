@@ -87,12 +87,12 @@ async def suspend(session: AsyncSession, certificate_seq: int, why: str) -> None
     await session.execute(query.values(suspended_because=why))
 
 
-async def revoke(session: AsyncSession, certificate_seq: int, moment: datetime) -> None:
-    """Revoke a certificate, unless it is."""
+async def revoke(session: AsyncSession, certificate_seq: int, moment: datetime, why: str) -> None:
+    """Revoke a certificate, unless it is; what suspends it says why."""
     query = update(CalibrationRow).where(
         CalibrationRow.seq == certificate_seq, CalibrationRow.revoked_at.is_(None)
     )
-    await session.execute(query.values(revoked_at=moment))
+    await session.execute(query.values(revoked_at=moment, suspended_because=why))
 
 
 async def metadata_of(

@@ -109,7 +109,7 @@ async def label_page(queue: Ref, request: Request, running: Running) -> Response
 @router.post("/label/{queue}")
 @needs(Scope.LABEL)
 async def label(queue: Ref, request: Request, running: Running) -> Response:
-    """Take an answer, or an answer back, and claim the next pair."""
+    """Take an answer, or an answer back, and claim the next pair, or one that was skipped."""
     form = await checked_form(request)
     asked = {"annotator": form.get("annotator") or None}
     claim = ClaimIn.model_validate(asked)
@@ -128,7 +128,7 @@ async def label(queue: Ref, request: Request, running: Running) -> Response:
     except Conflict as error:
         await service.claim(running, queue, who, 1)
         return await _shown(request, running, queue, who, error.detail)
-    await service.claim(running, queue, who, 1)
+    await service.claim(running, queue, who, 1, again="again" in form)
     return go_to(with_query(f"/label/{part(queue)}", {}, annotator=asked["annotator"], last=last))
 
 

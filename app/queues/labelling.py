@@ -14,7 +14,7 @@ from app.core.runtime import Runtime
 from app.queues import queries
 from app.queues.answering import overriding
 from app.queues.queries import Claimed
-from app.queues.service import item_bodies, require
+from app.queues.service import item_bodies, left_for, require
 
 # answers that are looked through for one that needs a comment
 _RECENT: Final = 200
@@ -29,6 +29,8 @@ class Desk:
         item: The pair to label; None where the person has claimed none.
         answered: Pairs that the person has answered.
         left: Pairs that the person has claimed or may still be given, up to about a thousand.
+        skipped: Where none is left, pairs that the person skipped and may still answer.
+        for_others: Where none is left, further pairs that others hold or must answer.
         unexplained: A pair of an audit whose answer overrides the verdict and has no comment yet.
         said: What that answer is: left or right.
     """
@@ -37,6 +39,8 @@ class Desk:
     item: ItemBody | None
     answered: int
     left: int
+    skipped: int = 0
+    for_others: int = 0
     unexplained: ItemBody | None = None
     said: str | None = None
 
@@ -51,7 +55,7 @@ async def desk(running: Runtime, ref: str, annotator: str) -> Desk:
     async with running.db.read() as session:
         queue = await require(session, ref)
         own = await queries.own_claims(session, queue, annotator, moment, 1_000)
-        free = await queries.count_free(session, queue, annotator, moment)
+        left = await left_for(session, [queue], annotator, moment, is_idle=not own)
         recent: list[Claimed] = []
         if queue.purpose == "audit":
             recent = await queries.last_answered(session, queue, annotator, _RECENT)
@@ -62,7 +66,9 @@ async def desk(running: Runtime, ref: str, annotator: str) -> Desk:
             queue=await _brief(session, queue, running),
             item=bodies[len(silent)] if own else None,
             answered=await queries.count_answered(session, [queue], annotator),
-            left=len(own) + free,
+            left=len(own) + left["waiting"],
+            skipped=0 if own else left["skipped"],
+            for_others=left["for_others"],
             unexplained=bodies[0] if silent else None,
             said=silent[0].said if silent else None,
         )

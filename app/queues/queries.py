@@ -136,8 +136,11 @@ async def own_claims(
     return [Claimed(*row) for row in rows]
 
 
-def _free_for(queue: Queue, annotator: str, moment: datetime) -> Select[*tuple[Any, ...]]:
-    """Return the query of the items that a person may be given now, beside the own claims."""
+_WAS_SKIPPED: Final = QueueVote.state == "skipped"
+
+
+def _grantable(queue: Queue, annotator: str, moment: datetime) -> Select[*tuple[Any, ...]]:
+    """Return the query of the open items for which others leave room for one more vote."""
     other = QueueVote.__table__.alias("others")
     held = (
         select(func.count())
@@ -150,14 +153,17 @@ def _free_for(queue: Queue, annotator: str, moment: datetime) -> Select[*tuple[A
         )
         .scalar_subquery()
     )
-    is_new: ColumnElement[bool] = or_(
-        QueueVote.seq.is_(None), and_(QueueVote.state == "claimed", QueueVote.lease_until <= moment)
-    )
     return _with_vote_of(annotator).where(
         QueueItem.queue_seq == queue.seq,
         QueueItem.is_open,
-        is_new,
         QueueItem.votes + held < QueueItem.wanted,
+    )
+
+
+def _is_new(moment: datetime) -> ColumnElement[bool]:
+    """Return whether a person neither holds an item nor has said anything of it."""
+    return or_(
+        QueueVote.seq.is_(None), and_(QueueVote.state == "claimed", QueueVote.lease_until <= moment)
     )
 
 
@@ -165,17 +171,44 @@ async def free_items(
     session: AsyncSession, queue: Queue, annotator: str, moment: datetime, limit: int
 ) -> list[Claimed]:
     """Return items that a person may be given now, in the order of serving."""
-    query = _free_for(queue, annotator, moment).order_by(QueueItem.position).limit(limit)
-    return [Claimed(*row) for row in await session.execute(query)]
+    query = _grantable(queue, annotator, moment).where(_is_new(moment))
+    rows = await session.execute(query.order_by(QueueItem.position).limit(limit))
+    return [Claimed(*row) for row in rows]
+
+
+async def skipped_items(
+    session: AsyncSession, queue: Queue, annotator: str, moment: datetime, limit: int
+) -> list[Claimed]:
+    """Return items that a person skipped and may be given again, in the order of serving."""
+    query = _grantable(queue, annotator, moment).where(_WAS_SKIPPED)
+    rows = await session.execute(query.order_by(QueueItem.position).limit(limit))
+    return [Claimed(*row) for row in rows]
 
 
 async def count_free(session: AsyncSession, queue: Queue, annotator: str, moment: datetime) -> int:
     """Count the items that a person may be given now, up to a thousand."""
-    query = _free_for(queue, annotator, moment).with_only_columns(
-        QueueItem.seq, maintain_column_froms=True
-    )
-    some = query.limit(_MOST_COUNTED).subquery()
-    return int(await session.scalar(select(func.count()).select_from(some)) or 0)
+    query = _grantable(queue, annotator, moment).where(_is_new(moment))
+    return await _count_some(session, query)
+
+
+async def count_skipped(
+    session: AsyncSession, queue: Queue, annotator: str, moment: datetime
+) -> int:
+    """Count the items that a person skipped and may be given again, up to a thousand."""
+    query = _grantable(queue, annotator, moment).where(_WAS_SKIPPED)
+    return await _count_some(session, query)
+
+
+async def count_open(session: AsyncSession, queue: Queue) -> int:
+    """Count the items that lack votes, up to a thousand."""
+    query = select(QueueItem.seq).where(QueueItem.queue_seq == queue.seq, QueueItem.is_open)
+    return await _count_some(session, query)
+
+
+async def _count_some(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> int:
+    some = query.with_only_columns(QueueItem.seq, maintain_column_froms=True)
+    limited = some.limit(_MOST_COUNTED).subquery()
+    return int(await session.scalar(select(func.count()).select_from(limited)) or 0)
 
 
 async def count_answered(session: AsyncSession, queues: Collection[Queue], annotator: str) -> int:

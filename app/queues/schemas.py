@@ -68,6 +68,9 @@ class ClaimIn(BaseModel):
         None, description="may be left out with a key that is one annotator's own"
     )
     n: int = Field(1, ge=1, le=MOST_AT_ONCE)
+    again: bool = Field(
+        False, description="pairs that this person skipped, too, after all others that wait"
+    )
 
 
 class AnswerIn(BaseModel):

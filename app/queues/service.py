@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from typing_extensions import TypedDict
 
 from app.bodies.queues import ClaimBody, ItemBody, Purpose
 from app.calibrations import stored as calibrations
@@ -215,7 +216,9 @@ async def _open_orders(session: AsyncSession, leaderboard_id: str | None) -> lis
     return open_orders(board.body["rows"])
 
 
-async def claim(running: Runtime, ref: str | None, annotator: str, n: int) -> ClaimBody:
+async def claim(
+    running: Runtime, ref: str | None, annotator: str, n: int, *, again: bool = False
+) -> ClaimBody:
     """Give a person up to `n` pairs: of each queue those that are claimed already, then free ones.
 
     Args:
@@ -223,6 +226,7 @@ async def claim(running: Runtime, ref: str | None, annotator: str, n: int) -> Cl
         ref: A queue; None for all of them, in the order of what matters most.
         annotator: Who asks.
         n: Pairs wanted.
+        again: Give pairs, too, that this person skipped, when no others are left.
     """
     moment = running.now()
     lease_until = moment + timedelta(seconds=running.settings.label_lease_seconds)
@@ -238,14 +242,46 @@ async def claim(running: Runtime, ref: str | None, annotator: str, n: int) -> Cl
             claims += [(queue, one) for one in found]
             found = await queries.free_items(session, queue, annotator, moment, n - len(claims))
             claims += [(queue, one) for one in found]
+        for queue in queues if again else ():
+            found = await queries.skipped_items(session, queue, annotator, moment, n - len(claims))
+            claims += [(queue, one) for one in found]
         for queue, one in claims:
             await _hold(session, queue, one, annotator, (moment, lease_until))
-        waiting = 0
-        for queue in queues:
-            waiting += await queries.count_free(session, queue, annotator, moment)
+        left = await left_for(session, queues, annotator, moment, is_idle=not claims)
         answered = await queries.count_answered(session, queues, annotator)
         items = await item_bodies(session, claims, lease_until, annotator)
-    return {"items": items, "waiting": waiting, "answered": answered}
+    return {"items": items, "answered": answered, **left}
+
+
+class Left(TypedDict):
+    """What is left in queues for one person, beside own claims, and for others."""
+
+    waiting: int
+    skipped: int
+    for_others: int
+
+
+async def left_for(
+    session: AsyncSession,
+    queues: Sequence[Queue],
+    annotator: str,
+    moment: datetime,
+    *,
+    is_idle: bool,
+) -> Left:
+    """Count what is left.
+
+    What was skipped is counted where nothing else waits, and what is for others where this person
+    has nothing to do (`is_idle`): a claim in the middle of a long queue must not look through it.
+    """
+    waiting = skipped = for_others = 0
+    for queue in queues:
+        waiting += await queries.count_free(session, queue, annotator, moment)
+    for queue in () if waiting else queues:
+        skipped += await queries.count_skipped(session, queue, annotator, moment)
+        for_others += await queries.count_open(session, queue) if is_idle else 0
+    for_others = max(for_others - skipped, 0)
+    return {"waiting": waiting, "skipped": skipped, "for_others": for_others}
 
 
 async def _hold(

@@ -140,7 +140,8 @@ def test_one_key_is_an_answer_and_nothing_is_lost(
     left = len(labelled_rows(14)) - len(desk.said)
     for _ in range(left):
         desk.press("t")
-    page.get_by_text("Nothing is left for you here").wait_for()
+    page.get_by_text("pairs that you skipped: 1").wait_for()
+    page.get_by_text("13 done, 0 left").wait_for()
     desk.sent()
     found = desk.stored()
     assert (found["votes"], found["done"], found["skipped"]) == (13, 13, 1)
@@ -154,6 +155,14 @@ def test_one_key_is_an_answer_and_nothing_is_lost(
         one["human"] for one in desk.site.get(f"/v1/datasets/{desk.queue}/pairs?limit=100")["data"]
     ]
     assert sum(len(one) for one in humans) == 13
+    page.get_by_role("button", name="Label them now").click()
+    desk.ready()
+    assert desk.item == skipped
+    page.keyboard.press("t")
+    page.get_by_text("Nothing is left for you here").wait_for()
+    page.get_by_text("14 done, 0 left").wait_for()
+    desk.sent()
+    assert desk.stored()["done"] == 14
     assert len([one for one in said if one == "tie"]) == len(
         [one for votes in humans for one in votes if one["label"] == "tie"]
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -25,14 +24,11 @@ from app.cli.console import (
     rejections,
 )
 from app.cli.options import DatasetArgument, PartOption, given, names_of, part_of
+from app.cli.people.labelling import Labelling, keys
 from app.cli.reading import MOST_ROWS
 from app.cli.service import Key, Server, open_tribunal, whole
 from app.cli.stored import add_list
-from app.cli.tables.layout import Screen, Table, escape, harmless
-
-if TYPE_CHECKING:
-    from app.bodies.queues import ItemBody
-    from app.client import Tribunal
+from app.cli.tables.layout import Screen, Table, escape
 
 QueueArgument = Annotated[str, typer.Argument(help="id or name of a queue")]
 Annotator = Annotated[
@@ -230,17 +226,6 @@ def _show_all(console: Screen, page: Any) -> None:
 add_list(_queue, "queues", "queues", _show_all)
 
 
-# --- labelling in the terminal ---
-
-_HELP: Final = "l left, r right, t tie, b both are fine, s skip, u undo, c comment, q quit"
-_ANSWERS: Final = {
-    "l": "left", "1": "left", "\x1b[D": "left",
-    "r": "right", "2": "right", "\x1b[C": "right",
-    "t": "tie", "b": "both", "s": "skip",
-}  # fmt: skip
-_ESCAPE: Final = "\x1b"
-
-
 @_queue.command()
 def label(
     queue: Annotated[
@@ -253,160 +238,10 @@ def label(
 ) -> None:
     """Label pairs in the terminal, one key each; leave at any time and go on later.
 
-    l or left arrow: the left response is better; r or right arrow: the right one; t: neither is; b:
-    both are fine; s: leave this pair to others; u: take the last answer back; c: a comment for the
-    next answer; q: leave. Which response stands left is drawn.
+    a or left arrow: response A is better; b or right arrow: response B is; t: tie, neither is better;
+    f: both are fine; s: skip, leave this pair for later or to others; u: take the last answer back;
+    c: a comment for the next answer; g: the guidelines; q: leave. Which response is A is drawn.
     """
-    with open_tribunal(server, key, only_reads=True) as tribunal, _keys() as next_key:
+    with open_tribunal(server, key, only_reads=True) as tribunal, keys() as next_key:
         session = Labelling(tribunal, annotator, next_key, time.monotonic)
-        count = session.run(queue, most)
-    note(f"{count} answer{'s' * (count != 1)}; go on with the same command")
-
-
-class _Given(NamedTuple):
-    """An answer that can be taken back."""
-
-    queue: str
-    item: str
-
-
-class Labelling:
-    """One person at a terminal.
-
-    Args:
-        tribunal: The service.
-        annotator: Who labels; None where the key says it.
-        next_key: Returns the key that is pressed next, and "q" at the end.
-        clock: Seconds, from any start.
-    """
-
-    def __init__(
-        self,
-        tribunal: Tribunal,
-        annotator: str | None,
-        next_key: Callable[[], str],
-        clock: Callable[[], float],
-    ) -> None:
-        self._tribunal, self._annotator = tribunal, annotator
-        self._next_key, self._clock = next_key, clock
-        self._given: list[_Given] = []
-        self._comment: str | None = None
-
-    def run(self, queue: str | None, most: int | None) -> int:
-        """Ask about pairs until there are none, or the person leaves; return the answers given."""
-        typer.echo(_HELP)
-        again: ItemBody | None = None
-        while most is None or len(self._given) < most:
-            item = again or self._claimed(queue)
-            if item is None:
-                typer.echo("nothing is left to label")
-                break
-            self._show(item)
-            said = self._said(item)
-            if said is None:
-                break
-            again = said if isinstance(said, dict) else None
-        return len(self._given)
-
-    def _claimed(self, queue: str | None) -> ItemBody | None:
-        ask, who = self._tribunal.queues, self._annotator
-        found = ask.claim(queue, annotator=who) if queue else ask.claim_from_all(annotator=who)
-        return found["items"][0] if found["items"] else None
-
-    def _show(self, item: ItemBody) -> None:
-        texts: list[tuple[str, Any]] = [("prompt", item.get("prompt"))]
-        texts += [(turn["role"], turn["content"]) for turn in item.get("messages", ())]
-        if item["guidelines"]:
-            texts.insert(0, ("guidelines", item["guidelines"]))
-        for heading, text in (*texts, ("LEFT", item["left"]), ("RIGHT", item["right"])):
-            if text is not None:
-                whole_text = text if isinstance(text, str) else "\n\n".join(text)
-                typer.echo(f"\n--- {heading} ---\n{harmless(whole_text)}")
-        asked = "" if item["criterion"] == "overall" else f" ({harmless(item['criterion'])})"
-        typer.echo(f"\nwhich is better{asked}? ", nl=False)
-
-    def _said(self, item: ItemBody) -> ItemBody | str | None:
-        """Return what was said, an item to be shown again, or None to leave."""
-        started = self._clock()
-        while True:
-            pressed = self._next_key()
-            if pressed == "q":
-                typer.echo("")
-                return None
-            if pressed == "u":
-                undone = self._undo()
-                if undone is not None:
-                    return undone
-            elif pressed == "c":
-                self._comment = typer.prompt("comment", default="", show_default=False) or None
-            elif (said := _ANSWERS.get(pressed)) is None:
-                typer.echo(f"\n{_HELP}: ", nl=False)
-            elif said in ("tie", "both") and not item["allow_tie"]:
-                typer.echo("\nthis queue takes no ties: ", nl=False)
-            else:
-                self._answer(item, said, self._clock() - started)
-                return said
-
-    def _answer(self, item: ItemBody, said: str, seconds: float) -> None:
-        from app.client import RequestRefused
-
-        answer: Any = {"item": item["item"], "label": said, "seconds": round(seconds, 2)}
-        answer |= given(comment=self._comment)
-        typer.echo(said)
-        try:
-            self._tribunal.queues.answer(item["queue"], [answer], annotator=self._annotator)
-        except RequestRefused as error:
-            if error.status != 409:
-                raise
-            # the answer came too late; it is kept, and there are other pairs
-            note(str(error))
-        self._given.append(_Given(item["queue"], item["item"]))
-        self._comment = None
-
-    def _undo(self) -> ItemBody | None:
-        if not self._given:
-            typer.echo("\nthere is nothing to undo: ", nl=False)
-            return None
-        last = self._given.pop()
-        typer.echo("undone")
-        return self._tribunal.queues.undo(last.queue, last.item, annotator=self._annotator)
-
-
-@contextmanager
-def _keys() -> Iterator[Callable[[], str]]:
-    """Read single keys from a terminal, else the first character of each line."""
-    if not sys.stdin.isatty():
-        yield _from_lines
-        return
-    import termios
-    import tty
-
-    stream = sys.stdin.fileno()
-    before = termios.tcgetattr(stream)
-
-    def pressed() -> str:
-        # only while a key is waited for: comments are typed as lines
-        try:
-            # what was typed before is kept
-            tty.setcbreak(stream, termios.TCSADRAIN)
-            return _key_from(stream)
-        finally:
-            termios.tcsetattr(stream, termios.TCSADRAIN, before)
-
-    yield pressed
-
-
-def _key_from(stream: int) -> str:
-    import os
-    import select
-
-    first = os.read(stream, 1).decode("ascii", "replace")
-    if first == _ESCAPE and select.select([stream], [], [], 0.05)[0]:
-        # an arrow sends three characters
-        return first + os.read(stream, 2).decode("ascii", "replace")
-    return first.lower() if first else "q"
-
-
-def _from_lines() -> str:
-    line = sys.stdin.readline()
-    return line.strip()[:1].lower() or ("?" if line else "q")
+        note(session.run(queue, most))

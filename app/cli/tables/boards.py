@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from app.cli.console import estimate, has_ended, number, percent, promised, short, value
+from app.cli.console import estimate, number, percent, promised, short, state_of, value
+from app.cli.tables.certificates import why_it_ended
 from app.cli.tables.layout import Body, Screen, Table, escape
 from app.judgments.in_words import why_unanswered
 
@@ -306,20 +307,20 @@ def datasets(console: Screen, page: Body) -> None:
 def calibrations(console: Screen, page: Body) -> None:
     """Show certificates and their state."""
     table = Table(
-        "calibration", "made", "status", "target", "lower bound", "coverage", "hears", "shift", "judges",
+        "calibration", "status", "made", "target", "lower bound", "coverage", "hears", "shift", "judges",
         drops=("made", "judges", "shift", "hears", "coverage", "lower bound"),
     )  # fmt: skip
     for one in page["data"]:
         found = one.get("calibration") or {}
-        status = "revoked" if one["revoked_at"] else one["status"]
-        if status == "certified" and has_ended(one.get("expires_at")):
-            status = "expired"
         table.add_row(
-            one["id"], _made(one), status, promised(one), percent(found.get("agreement_lower_bound")),
+            one["id"], state_of(one), _made(one), promised(one), percent(found.get("agreement_lower_bound")),
             percent(found.get("coverage")), one.get("columns") or "-", _margin(one),
             ", ".join(tier["judge"] for tier in one.get("thresholds", [])) or "-",
         )  # fmt: skip
     console.print(table)
+    for one in page["data"]:
+        if line := why_it_ended(one):
+            console.print(escape(f"{one['id']}: {line}"))
 
 
 def _margin(certificate: Body) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from app.cli.console import has_ended, promised, rejections
+from app.cli.console import has_ended, promised, rejections, state_of
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
 from app.cli.tables.layout import Body, Screen, Table, escape
@@ -51,9 +51,10 @@ def _short(text: str) -> str:
 
 
 def certificate(console: Screen, body: Body) -> None:
-    """Show a certificate: the claim first, then what it rests on."""
-    colour = "green" if body["status"] == "certified" else "red"
-    console.print(f"certificate {body['id']}: [bold {colour}]{body['status']}[/]")
+    """Show a certificate: how it stands now, then the claim, then what it rests on."""
+    state = state_of(body)
+    colour = "green" if state == "certified" else "red"
+    console.print(f"certificate {body['id']}: [bold {colour}]{state}[/]")
     _since(console, body)
     if "calibration" not in body:
         return
@@ -109,15 +110,22 @@ def _advice(console: Screen, advice: Body) -> None:
 
 def _since(console: Screen, body: Body) -> None:
     """Show what happened to a certificate and its labels since it was made."""
+    if line := why_it_ended(body):
+        console.print(f"[red]{escape(line)}[/]")
     _its_life(console, body)
-    if body.get("suspended_because"):
-        console.print(f"[red]suspended[/]: {escape(body['suspended_because'])}")
-    if body["revoked_at"]:
-        console.print(f"[red]revoked on {body['revoked_at'][:19]}[/]: it promises nothing any more")
     if changed := body.get("labels_changed"):
         from app.calibrations.wording import changed_labels_note
 
         console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
+
+
+def why_it_ended(body: Body) -> str | None:
+    """Say when and why a certificate was revoked or suspended; None if it was not."""
+    because = body.get("suspended_because")
+    why = f": {because}" if because else ""
+    if body["revoked_at"]:
+        return f"revoked on {body['revoked_at'][:19]}, it promises nothing any more{why}"
+    return f"suspended, no new verdict carries its promise{why}" if because else None
 
 
 def _its_life(console: Screen, body: Body) -> None:
@@ -149,6 +157,13 @@ def verification(console: Screen, body: Body) -> None:
     if body["signed_by"]:
         at = f" at {body['signed_at'][:19]}" if body["signed_at"] else ""
         console.print(f"signed by {escape(body['signed_by'])}{at}")
+    if body["state_at_export"]:
+        console.print(f"state at export: {body['state_at_export']}")
+    if body["promises"]:
+        console.print(
+            "a file cannot tell what came later: export it again, or ask its service, to see whether "
+            "it was suspended or revoked since"
+        )
     for line in body["notes"]:
         console.print(escape(line))
 

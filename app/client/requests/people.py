@@ -38,15 +38,19 @@ def queues(**query: Unpack[ListQuery]) -> Call[PageBody[QueueBody]]:
     return Call("GET", "/v1/queues", given(**query), is_repeatable=True)
 
 
-def claim(queue: str, *, annotator: str | None = None, n: int = 1) -> Call[ClaimBody]:
-    """Claim pairs to label; what this person has claimed already comes first."""
-    body = given(annotator=annotator, n=n)
+def claim(
+    queue: str, *, annotator: str | None = None, n: int = 1, again: bool | None = None
+) -> Call[ClaimBody]:
+    """Claim pairs to label: own claims first; `again`: at last those that this person skipped."""
+    body = given(annotator=annotator, n=n, again=again)
     return Call("POST", at("queues", queue, "claim"), body=body, is_repeatable=True)
 
 
-def claim_from_all(*, annotator: str | None = None, n: int = 1) -> Call[ClaimBody]:
+def claim_from_all(
+    *, annotator: str | None = None, n: int = 1, again: bool | None = None
+) -> Call[ClaimBody]:
     """Claim pairs of all queues: audits first, then calibration, ranking, and what was asked for."""
-    body = given(annotator=annotator, n=n)
+    body = given(annotator=annotator, n=n, again=again)
     return Call("POST", "/v1/queues/claim", body=body, is_repeatable=True)
 
 

@@ -49,9 +49,11 @@ const label = (desk, store) => {
   const { queue, annotator, ties } = desk.dataset, who = `${queue} ${annotator}`, kept = `label ${who} `;
   const find = (what) => desk.querySelector(what), pair = find('[data-pair]'), undo = find('[data-undo]');
   const comment = find('textarea'), count = find('[data-count]'), bar = find('progress');
-  let items = [], waiting = 1, total = 0, shown = null, since = 0, busy = false, pause = 500, explain = false, timer;
+  let items = [], waiting = 1, answered = null, shown = null, since = 0, busy = false, pause = 500, explain = false, timer;
+  // what is left when nothing waits: `again` asks for what was skipped, `asked` says that it is known
+  let skipped = 0, others = 0, again = false, asked = false;
   // the last answer can be taken back after a reload, too
-  const past = [store.getItem(`last ${who}`)].filter(Boolean).map((item) => ({ item }));
+  const past = [store.getItem(`last ${who}`)].filter(Boolean).map((last) => { const [item, said] = last.split(' '); return { item, said }; });
 
   const say = (text) => { find('[data-said]').textContent = text; };
   const pending = () => Object.keys(store).filter((key) => key.startsWith(kept));
@@ -84,9 +86,11 @@ const label = (desk, store) => {
   const show = () => {
     const item = items[0], left = items.length + waiting;
     pair.hidden = !item; undo.hidden = !past.length; find('[data-over]').hidden = Boolean(item) || left > 0;
-    if (total) {
-      bar.max = total; bar.value = total - left;
-      count.textContent = `${total - left} done, ${left} left for you`;
+    if (answered !== null) {
+      bar.max = answered + left || 1; bar.value = answered;
+      count.textContent = `${answered} done, ${left} left for you`;
+      find('[data-again]').hidden = !skipped; find('[data-thanks]').hidden = Boolean(skipped); find('[data-others]').hidden = !others;
+      find('[data-skipped]').textContent = skipped; find('[data-others] span').textContent = others;
     }
     if (!item || item.item === shown) return;
     const turns = item.messages ?? [].concat(item.prompt ?? []).map((content) => ({ role: 'user', content }));
@@ -120,11 +124,14 @@ const label = (desk, store) => {
     try {
       for (let key; (key = pending()[0]);) await send(key);
       if (explain && !comment.value) { location.reload(); return; }
-      if (items.length < 3 && waiting) {
-        const found = await post('claim', { n: 5 });
+      if (again || (items.length < 3 && waiting) || (!items.length && !asked)) {
+        const found = await post('claim', again ? { n: 100, again } : { n: 5 });
+        again = false; asked = !found.items.length;
         const gone = new Set([...pending().map((key) => key.slice(kept.length)), ...items.map((one) => one.item)]);
         items.push(...found.items.filter((one) => !gone.has(one.item)));
-        waiting = found.waiting; total = found.answered + found.items.length + waiting;
+        ({ waiting, answered, skipped, for_others: others } = found);
+        // what was said while the service answered is not counted there yet
+        answered += pending().filter((key) => !['skip', undefined].includes(JSON.parse(store.getItem(key)).label)).length;
       }
       if (pause > 500) say('');
       pause = 500;
@@ -146,13 +153,19 @@ const label = (desk, store) => {
       store.removeItem(`last ${who}`);
       keep(last.item, { undo: true });
       if (last.left !== undefined) items.unshift(last);
+      if (last.said !== 'skip') answered = Math.max(answered - 1, 0);
+      asked = false;
+    } else if (event.target.matches('[data-again]')) {
+      again = true;
     } else if (event.target === pair && items.length) {
       // a second press of a key is not meant for a pair that nobody has seen
       if (performance.now() - since < 250) return;
       const label = event.submitter.value, { item } = items[0];
       keep(item, { label, comment: comment.value.trim() || undefined, seconds: (performance.now() - since) / 1000 });
-      past.push(items.shift()); comment.value = '';
-      store.setItem(`last ${who}`, item);
+      past.push({ ...items.shift(), said: label }); comment.value = '';
+      store.setItem(`last ${who}`, label === 'skip' ? `${item} skip` : item);
+      if (label !== 'skip') answered += 1;
+      asked = false;
     }
     show();
     sync();

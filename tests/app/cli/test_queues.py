@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.cli.people.labelling import PASTED, key_of
 from tests.app.processes import TRIBUNAL
 from tests.app.rows import labelled_rows, ndjson
 
@@ -29,6 +30,10 @@ def run(*arguments: str, typed: str | None = None, status: int = 0) -> Any:
     return result
 
 
+def queue(name: str = "rivers") -> Any:
+    return json.loads(run("status", name, "--json").stdout)
+
+
 def votes() -> list[tuple[str, str, str | None]]:
     result = CliRunner().invoke(app, ["export", "rivers"])
     rows = [json.loads(line) for line in result.stdout.splitlines()]
@@ -39,15 +44,89 @@ def votes() -> list[tuple[str, str, str | None]]:
 def test_pairs_are_labelled_with_one_key_each_and_later_gone_on_with() -> None:
     made = run("create", "rivers", "--votes", "1")
     assert "0 of 6 pairs are done" in made.output
-    first = run("label", "rivers", "--annotator", "ann", typed="t\nc\nboth name it\nb\nx\nq\n")
+    first = run("label", "rivers", "--annotator", "ann", typed="t\nc\nboth name it\nf\nx\nq\n")
     assert "2 answers; go on" in first.output
     assert "model" not in first.stdout
     assert sorted(votes(), key=str) == [("ann", "tie", "both name it"), ("ann", "tie", None)]
-    rest = run("label", "rivers", "--annotator", "ann", typed="l\nr\n1\ns\n")
-    assert "nothing is left to label" in rest.output
+    rest = run("label", "rivers", "--annotator", "ann", typed="l\nr\n1\ns\nn\n")
+    assert "3 answers, 1 skip; 1 pair that you skipped is left" in " ".join(rest.output.split())
+    assert "go on" not in rest.output
     assert len(votes()) == 5
     shown = run("status", "rivers").output
     assert "5 of 6 pairs are done, 0 are claimed, 1 skipped, 0 wait" in shown
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [("a", "left"), ("b", "right"), ("t", "tie"), ("f", "both"), ("l", "left")]
+)
+def test_keys_mean_the_same_as_on_the_page(key: str, said: str) -> None:
+    run("create", "rivers")
+    shown = run("label", "rivers", "--annotator", "ann", "--most", "1", typed=f"{key}\n").output
+    assert {"left": "A is better", "right": "B is better"}.get(said, said) in shown
+    page = (Path(__file__).parents[3] / "app/pages/templates/label.html").read_text()
+    if key != "l":
+        assert f'value="{said}" data-key="{key}"' in page
+    annotator = queue()["annotators"][0]
+    assert annotator["left"]["value"] == {"left": 1.0, "right": 0.0}.get(said)
+    [(_, label, _)] = votes()
+    assert (label == "tie") is (said in ("tie", "both"))
+
+
+def test_guidelines_are_shown_once_and_on_a_key(folder: Path) -> None:
+    (folder / "guide.txt").write_text("Prefer the river that is named.")
+    run("create", "rivers", "--guidelines", "guide.txt")
+    shown = run("label", "rivers", "--annotator", "ann", typed="a\nu\nb\nt\nq\n").output
+    assert shown.count("Prefer the river") == 1
+    asked = run("label", "rivers", "--annotator", "ann", typed="g\nq\n").output
+    assert asked.count("Prefer the river") == 2
+
+
+def test_skipped_pairs_are_offered_once_when_nothing_else_is_left() -> None:
+    run("create", "rivers", "--labels", "3")
+    typed = "s\na\ns\ny\nb\ns\n"
+    ended = " ".join(run("label", "rivers", "--annotator", "ann", typed=typed).output.split())
+    assert ended.count("2 pairs you skipped are left: label them now?") == 1
+    assert "2 answers, 1 skip; 1 pair that you skipped is left" in ended
+    assert queue()["skipped"] == 1
+    last = run("label", "rivers", "--annotator", "ann", typed="y\nt\n").output
+    assert "1 pair you skipped is left: label it now?" in last
+    assert "1 answer; nothing is left to label" in last
+    assert queue()["done"] == 3
+
+
+def test_pairs_that_wait_for_others_are_told_of() -> None:
+    run("create", "rivers", "--labels", "2", "--votes", "2")
+    ended = run("label", "rivers", "--annotator", "ann", typed="a\nb\n").output
+    assert "2 answers; 2 pairs can only be answered by other people" in ended
+
+
+def test_an_empty_line_leaves_a_comment() -> None:
+    run("create", "rivers", "--labels", "3")
+    typed = "c\nfirst\nc\n\na\nc\n\x1b\nb\nc\nkept\ns\nn\n"
+    shown = run("label", "rivers", "--annotator", "ann", typed=typed).output
+    assert "comment (an empty line: none)" in shown
+    assert shown.count("no comment") == 2
+    assert "the comment is not kept" in shown
+    assert [comment for _, _, comment in votes()] == [None, None]
+
+
+def test_more_than_one_character_at_once_is_no_answer() -> None:
+    run("create", "rivers")
+    shown = run("label", "rivers", "--annotator", "ann", typed="atb\nleft\na\nq\n").output
+    assert shown.count("several characters came at once") == 2
+    assert len(votes()) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        (b"T", "t"), (b"\x1b[D", "\x1b[D"), (b"\x1b", "\x1b"), (b"\xc3\xa9", "\u00e9"),
+        (b"\x1b[3~", "?"), (b"at", PASTED), (b"aa", PASTED), (b"a\n", PASTED),
+        (b"\x1b[D\x1b[D", PASTED), (b"\x1b[200~a\x1b[201~", PASTED),
+    ],
+)  # fmt: skip
+def test_one_key_is_told_from_pasted_text(typed: bytes, key: str) -> None:
+    assert key_of(typed) == key
 
 
 def test_the_last_answer_is_taken_back() -> None:
@@ -84,22 +163,33 @@ def test_tasks_go_to_another_tool_and_come_back(folder: Path) -> None:
 
 
 def test_keys_are_read_one_by_one_from_a_terminal(folder: Path) -> None:
-    """No line end is typed; arrows are three characters each."""
+    """No line end is typed; arrows are three characters each, and pasted text is none."""
     run("create", "rivers")
     process, terminal = pty.fork()
     if process == 0:
         arguments = ["queue", "label", "rivers", "--annotator", "ann"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
         os.execve(TRIBUNAL[0], [*TRIBUNAL, *arguments], environment)
-    said = b""
-    for key in (b"\x1b[D", b"\x1b[C", b"t", b"q"):
-        while not said.endswith(b"better? "):
+    pasted = b"\x1b[200~" + 2_000 * b"ttt" + b"\x1b[201~"
+    # a terminal is asked to mark pasted text when a key is waited for; Ctrl-C leaves the comment
+    asked, comment = b"better? \x1b[?2004h", b"none): "
+    keys = (b"\x1b[D", b"tttt", pasted, b"a", b"c", b"\x03", b"b", b"q")
+    for key in keys:
+        said = b""
+        while not said.endswith(comment if key == b"\x03" else asked):
             said += os.read(terminal, 4096)
         os.write(terminal, key)
-        said = b""
     assert os.waitpid(process, 0)[1] == 0
     os.close(terminal)
     assert len(votes()) == 3
+
+
+def _exported(calibration: str, file: Path) -> Any:
+    """Export a certificate, and return what `verify` says of the file."""
+    runner = CliRunner()
+    asked = ["calibrations", "export", calibration, "--output", str(file)]
+    assert runner.invoke(app, asked).exit_code == 0
+    return runner.invoke(app, ["verify", str(file)])
 
 
 def test_a_certificate_is_watched_from_the_terminal(folder: Path) -> None:
@@ -108,7 +198,8 @@ def test_a_certificate_is_watched_from_the_terminal(folder: Path) -> None:
     runner = CliRunner()
     asked = ["certify", "many", "--judges", "cheap,dear", "--part", "calibration:0.5:0", "--json"]
     made = json.loads(runner.invoke(app, asked).stdout)
-    started = runner.invoke(app, ["monitors", "create", made["id"], "--audit-rate", "1"])
+    watch = ["monitors", "create", made["id"], "--audit-rate", "1", "--on-alarm", "suspend"]
+    started = runner.invoke(app, watch)
     assert "watching; 0 of 0 audits are answered" in started.output
     judged = ["batch", "many", "--calibration", made["id"], "--part", "test:0.5:0"]
     assert runner.invoke(app, judged).exit_code == 0
@@ -120,4 +211,21 @@ def test_a_certificate_is_watched_from_the_terminal(folder: Path) -> None:
     assert "3 of " in listed
     monitor = listed.split()[1]
     assert "risk so far" in runner.invoke(app, ["monitors", "show", monitor]).output
+    before = _exported(made["id"], folder / "before.json")
+    assert "state at export: certified" in before.output
+    assert "export it again" in " ".join(before.output.split())
+    run("label", "--annotator", "ann", "--most", "80", typed="a\n" * 80)
+    # how it stands now comes first, with when and why
+    why = f"suspended, no new verdict carries its promise: the monitor {monitor} raised its alarm on 2"
+    shown = " ".join(runner.invoke(app, ["calibrations", "show", made["id"]]).output.split())
+    assert shown.startswith(f"certificate {made['id']}: suspended {why}")
+    listed = " ".join(runner.invoke(app, ["calibrations", "list"]).output.split())
+    assert f"{made['id']} suspended " in listed
+    assert f"{made['id']}: {why}" in listed
+    # an old file cannot know; a fresh one does
+    assert "certified" in runner.invoke(app, ["verify", "before.json"]).output
+    after = _exported(made["id"], folder / "after.json")
+    assert after.exit_code == 3
+    assert "state at export: suspended" in after.output
+    assert f"its promise was suspended: the monitor {monitor}" in " ".join(after.output.split())
     assert "ended" in runner.invoke(app, ["monitors", "end", monitor]).output

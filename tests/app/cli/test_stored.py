@@ -61,7 +61,7 @@ def test_datasets_are_listed_page_by_page_shown_and_deleted() -> None:
 def test_certificates_are_listed_shown_and_revoked(folder: Path) -> None:
     made = run_json("certify", "rivers", *JUDGES, "--target-agreement", "0.7")
     listed = run("calibrations", "list")
-    assert f"{made['id']} {made['created_at'][:19]} certified 70.0%" in listed
+    assert f"{made['id']} certified {made['created_at'][:19]} 70.0%" in listed
     assert "cheap, dear" in listed
     assert run_json("calibrations", "show", made["id"]) == made
     (folder / "new.csv").write_text("pair,label,annotator\np0,tie,anna\n")
@@ -69,8 +69,10 @@ def test_certificates_are_listed_shown_and_revoked(folder: Path) -> None:
     shown = run("calibrations", "show", made["id"])
     assert "labels were given or replaced on a pair that" in shown
     assert made["claim"] in shown
-    assert "it promises nothing any more" in run("calibrations", "revoke", made["id"])
-    assert "revoked 70.0%" in run("calibrations", "list")
+    revoked = run("calibrations", "revoke", made["id"])
+    assert f"certificate {made['id']}: revoked revoked on 20" in revoked
+    assert "it promises nothing any more" in revoked
+    assert f"{made['id']} revoked 20" in run("calibrations", "list")
     refused = run("datasets", "delete", "rivers", status=1)
     assert made["id"] in refused
     run("datasets", "delete", "rivers", "--force")

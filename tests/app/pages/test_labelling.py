@@ -90,13 +90,20 @@ async def test_pairs_are_labelled_with_forms_alone(client: httpx.AsyncClient) ->
     assert _fields(page, "data-pair")["item"] == first["item"]
     for said in ("right", "both", "skip"):
         page = await _go(client, address, {**_fields(page, "data-pair"), "say": said})
-    assert "Nothing is left" in page.text_of("p")
+    assert "2 done, 0 left" in page.text_of("span")
+    [offer] = [one for one in page.all("form") if "data-again" in one.attributes]
+    assert "hidden" not in offer.attributes
     queue = (await client.get(f"/v1/queues/{made.json()['id']}")).json()
     assert [queue[name] for name in ("votes", "done", "skipped")] == [2, 2, 1]
     shown = check(await client.get(f"/queues/{made.json()['id']}"))
     assert NASTY in shown.text_of("h1")
     assert "ann" in shown.text_of("th")
     assert "2 of 3" in check(await client.get("/label")).text_of("td")
+    page = await _go(client, address, {**_fields(page, "data-again"), "again": "1"})
+    page = await _go(client, address, {**_fields(page, "data-pair"), "say": "tie"})
+    [offer] = [one for one in page.all("form") if "data-again" in one.attributes]
+    assert "hidden" in offer.attributes
+    assert (await client.get(f"/v1/queues/{made.json()['id']}")).json()["done"] == 3
 
 
 async def test_what_cannot_be_stored_is_said_on_the_page(client: httpx.AsyncClient) -> None:
