@@ -225,7 +225,8 @@ def check(
     # a direct call that the service or the provider was killed over may have been billed or not
     flags = {v["id"]: {flag for tier in v["tiers"] for flag in tier["flags"]} for v in verdicts}
     assert all(flags[pair] & {"no_usage", "cut_off"} for pair in unknown)
-    assert len(unknown) < 0.1 * n
+    # a kill cuts off what was asked directly since the last checkpoint, some tens of pairs
+    assert len(unknown) < 0.2 * n
     known = sum(v["cost_usd"] or 0.0 for v in verdicts)
     of_unknown = sum(billed[int(pair[1:])] for pair in unknown)
     assert known + of_unknown == pytest.approx(sum(billed.values()))
