@@ -50,10 +50,14 @@ class Verbs(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of verbs."""
-        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, verb.get_short_help_str(10_000)) for name, verb in found if verb is not None]
+        found = [(name, self.first_sentence(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl([(name, text) for name, text in found if text is not None])
+
+    def first_sentence(self, ctx: Any, name: str) -> str | None:
+        """Return the first sentence of a verb's help."""
+        verb = self.get_command(ctx, name)
+        return None if verb is None else verb.get_short_help_str(10_000)
 
 
 def state_of(certificate: Mapping[str, Any]) -> str:

@@ -3,41 +3,134 @@
 Results go to standard output, everything else to standard error. Exit status: 0 done, 1 failed,
 2 bad usage, 3 not certifiable, 4 finished with failed rows, 5 a gate without an answer; 130
 interrupted by Ctrl-C.
+
+A verb is loaded and built when it is named: to build all of them takes longer than many a verb works.
 """
 
 from __future__ import annotations
 
 import gc
+import inspect
 import sys
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+import typer.main
+from typer.core import TyperCommand
+from typer.models import CommandInfo, TyperInfo
 
-from app.cli import admin, boards, data, distil, experiment, judging, stored
-from app.cli.console import EXIT_NOT_CERTIFIABLE, EXIT_USAGE, AsJson, Console, Verbs, fail
-from app.cli.options import (
-    Cascade,
-    DatasetArgument,
-    DatasetOrResume,
-    Judges,
-    PartOption,
-    Patience,
-    cascade_of,
-    given,
-    methods_of,
-    numbers_of,
-    one_of,
-    part_of,
-)
-from app.cli.people import finishes, labels, monitors, queues, shadows
-from app.cli.service import Errand, Key, Server, open_tribunal, wait_for_calibration
-from app.cli.tables import certificates as certificate_tables
+from app.cli.console import Verbs
+
+# the module of each verb, and of each group of verbs; in the order of the help
+MODULES: Final = {
+    verb: module
+    for module, verbs in (
+        ("certifying", "certify plan"),
+        ("data", "import export"),
+        ("people.labels", "label"),
+        ("people.finishes", "finish"),
+        ("judging", "judge batch gate canaries"),
+        ("boards", "report leaderboard"),
+        ("experiment", "experiment replay"),
+        ("distil", "distil"),
+        ("stored", "verify"),
+        ("admin", "serve worker doctor"),
+        ("people.queues", "queue"),
+        ("people.monitors", "monitors"),
+        ("people.shadows", "shadows"),
+        ("boards", "leaderboards"),
+        ("stored", "datasets calibrations batches judges"),
+        ("admin", "keys db"),
+    )
+    for verb in verbs.split()
+}
+
+
+class _Named(MutableMapping[str, Any]):
+    """The verbs by their names; each is built when it is asked for."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            self._built[name] = _built(_info(name))
+        return self._built[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in MODULES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+    def __setitem__(self, name: str, verb: Any) -> None:
+        self._built[name] = verb
+
+    def __delitem__(self, name: str) -> None:
+        del self._built[name]
+
+
+class _Program(Verbs):
+    """All verbs."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes | {"commands": {}})
+        self.commands = _Named()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the verbs."""
+        return list(MODULES)
+
+    def first_sentence(self, ctx: Any, name: str) -> str | None:
+        """Return the first sentence of a verb's help, which does not need the verb to be built."""
+        verb = TyperCommand(name, help=_help(_info(name)))
+        return verb.get_short_help_str(10_000)
+
+
+def _info(name: str) -> CommandInfo | TyperInfo:
+    """Return what its module says of a verb or group.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    registered = typer.Typer()
+    import_module(f".{MODULES[name]}", __package__).add_to(registered)
+    groups = {str(info.name): info for info in registered.registered_groups}
+    verbs = {name_of(info): info for info in registered.registered_commands}
+    return groups[name] if name in groups else verbs[name]
+
+
+def name_of(info: CommandInfo) -> str:
+    """Return the name of a verb."""
+    return info.name or typer.main.get_command_name(getattr(info.callback, "__name__", ""))
+
+
+def _help(info: CommandInfo | TyperInfo) -> str:
+    if isinstance(info, TyperInfo):
+        return typer.main.solve_typer_info_help(info)
+    return inspect.cleandoc(info.help or info.callback.__doc__ or "")
+
+
+def _built(info: CommandInfo | TyperInfo) -> Any:
+    if isinstance(info, TyperInfo):
+        return typer.main.get_group_from_info(
+            info, pretty_exceptions_short=True, rich_markup_mode=None, suggest_commands=True
+        )
+    return typer.main.get_command_from_info(
+        info, pretty_exceptions_short=True, rich_markup_mode=None
+    )
+
 
 app = typer.Typer(
     name="tribunal",
     no_args_is_help=True,
-    cls=Verbs,
+    cls=_Program,
     pretty_exceptions_enable=False,
     # plain text: it loads in a third of the time, cuts no option at 80 columns, and pastes well
     rich_markup_mode=None,
@@ -60,146 +153,6 @@ def tribunal(
     ] = False,
 ) -> None:
     """Certified verdicts from judge models."""
-
-
-@app.command()
-def certify(
-    dataset: DatasetOrResume = None,
-    cascade: Cascade = None,
-    judges: Judges = None,
-    target_agreement: Annotated[
-        float | None, typer.Option(help="a share between 0 and 1; default: 0.85")
-    ] = None,
-    scope: Annotated[
-        str | None, typer.Option(help="answered (default) or dataset, which --max-error implies")
-    ] = None,
-    max_error: Annotated[
-        float | None,
-        typer.Option(help="of all pairs, the share with a wrong verdict; scope dataset"),
-    ] = None,
-    failure_probability: Annotated[float | None, typer.Option(help="default: 0.1")] = None,
-    method: Annotated[
-        str | None, typer.Option(help="default: auto; several, by commas, share delta")
-    ] = None,
-    label_rule: Annotated[
-        str | None, typer.Option(help="majority (default), random_annotator or panel")
-    ] = None,
-    ties: Annotated[
-        str | None, typer.Option(help="exclude (default), error, half or class")
-    ] = None,
-    part: PartOption = None,
-    slices: Annotated[str | None, typer.Option(help="a metadata field")] = None,
-    slice_rule: Annotated[str | None, typer.Option(help="joint, each or common")] = None,
-    menu: Annotated[str | None, typer.Option(help="further targets, by commas")] = None,
-    pool: Annotated[str | None, typer.Option(help="dataset of unlabelled pairs")] = None,
-    queue: Annotated[
-        list[str] | None, typer.Option(help="count only labels that it asked for; repeatable")
-    ] = None,
-    max_group_size: int | None = None,
-    min_label_probability: float | None = None,
-    max_shift: Annotated[
-        float | None, typer.Option(help="survive pairs this many times as frequent or as rare")
-    ] = None,
-    traffic: Annotated[
-        str | None, typer.Option(help="with --method weighted: dataset of pairs as they come")
-    ] = None,
-    traffic_feature: Annotated[
-        list[str] | None, typer.Option(help="a metadata field by which it differs; repeatable")
-    ] = None,
-    max_ratio: Annotated[
-        float | None, typer.Option(help="with --method weighted: clip of the density ratio")
-    ] = None,
-    expires_in: Annotated[
-        str | None, typer.Option(help="promise nothing after 12h, 90d, 8w; default: no end")
-    ] = None,
-    supersedes: Annotated[
-        str | None, typer.Option(metavar="ID", help="the certificate that this one renews")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="default: 0")] = None,
-    resume: Annotated[str | None, typer.Option(help="wait for this calibration instead")] = None,
-    patience: Patience = 120.0,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Certify a cascade on labelled pairs; exit status 3 if nothing is certifiable."""
-    request = given(
-        dataset=dataset, cascade=cascade_of(cascade, judges), target_agreement=target_agreement,
-        scope=scope or (None if max_error is None else "dataset"), max_error=max_error,
-        failure_probability=failure_probability, method=methods_of(method),
-        label_rule=label_rule, ties=ties,
-        part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
-        queues=queue or None, max_group_size=max_group_size, min_label_probability=min_label_probability,
-        max_shift=max_shift, traffic=traffic, traffic_features=traffic_feature or None,
-        max_ratio=max_ratio, expires_in=expires_in, supersedes=supersedes, seed=seed,
-    )  # fmt: skip
-    one_of(dataset, resume)
-    if resume and request:
-        fail("--resume: the request of this calibration is stored", status=EXIT_USAGE)
-    with open_tribunal(server, key) as tribunal:
-        created = tribunal.calibration(resume) if resume else tribunal.create_calibration(**request)
-        errand = Errand("calibration", "certify", created["id"], server, patience)
-        certificate = wait_for_calibration(tribunal, created, errand)
-    Console(as_json).show(certificate, certificate_tables.certificate)
-    if certificate["status"] == "failed":
-        fail(certificate["error"] or "the calibration failed")
-    if certificate["status"] != "certified":
-        raise typer.Exit(EXIT_NOT_CERTIFIABLE)
-
-
-@app.command()
-def plan(
-    dataset: DatasetArgument,
-    cascade: Cascade = None,
-    judges: Judges = None,
-    target_agreements: Annotated[
-        str | None,
-        typer.Option(
-            "--target-agreements",
-            "--target-agreement",
-            help="shares between 0 and 1, by commas; default: 0.8,0.85,0.9",
-        ),
-    ] = None,
-    max_errors: Annotated[
-        str | None,
-        typer.Option(help="instead, for a whole dataset: shares of all pairs, by commas"),
-    ] = None,
-    failure_probability: float = 0.1,
-    part: PartOption = None,
-    queue: Annotated[
-        list[str] | None, typer.Option(help="count only labels that it asked for; repeatable")
-    ] = None,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show coverage, agreement, cost and labels needed for each target agreement."""
-    request = given(
-        dataset=dataset, cascade=cascade_of(cascade, judges), part=part_of(part),
-        target_agreements=numbers_of(target_agreements), failure_probability=failure_probability,
-        max_errors=numbers_of(max_errors), scope=None if max_errors is None else "dataset",
-        queues=queue or None,
-    )  # fmt: skip
-    with open_tribunal(server, key) as tribunal:
-        planned = tribunal.plan(**request)
-    Console(as_json).show(planned, certificate_tables.plan)
-
-
-for _verbs in (
-    data,
-    labels,
-    queues,
-    finishes,
-    monitors,
-    shadows,
-    judging,
-    boards,
-    experiment,
-    distil,
-    stored,
-    admin,
-):
-    _verbs.add_to(app)
 
 
 def main() -> None:

@@ -9,11 +9,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+import typer.main
+from typer.models import CommandInfo
+from typer.testing import CliRunner
 
+from app.cli import program
 from tests.app.processes import ROOT
 from tests.app.rows import labelled_rows, ndjson
 
@@ -61,6 +67,52 @@ def test_help_loads_no_client_no_service_and_nothing_that_draws(
 ) -> None:
     found = loaded(folder, *arguments)
     assert not found & (CLIENT | SERVICE | STATISTICS | {"numpy", "rich", "structlog", "stamina"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "own"),
+    [
+        (["--version"], set()),
+        (["certify", "--help"], {"app.cli.certifying"}),
+        (["datasets", "--help"], {"app.cli.stored"}),
+    ],
+    ids=["--version", "certify", "datasets"],
+)
+def test_a_verb_loads_no_other_verb(folder: Path, arguments: list[str], own: set[str]) -> None:
+    verbs = {f"app.cli.{name}" for name in set(program.MODULES.values())}
+    assert loaded(folder, *arguments) & verbs == own
+
+
+def test_only_the_verb_that_is_named_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+    build = typer.main.get_command_from_info
+
+    def counted(info: CommandInfo, **options: Any) -> Any:
+        built.append(program.name_of(info))
+        return build(info, **options)
+
+    monkeypatch.setattr(typer.main, "get_command_from_info", counted)
+    shown = CliRunner().invoke(program.app, ["--help"])
+    assert "Certify a cascade on labelled pairs" in shown.output
+    assert built == []
+    CliRunner().invoke(program.app, ["plan", "--help"])
+    assert built == ["plan"]
+
+
+def test_each_verb_is_found_in_its_module() -> None:
+    folder = Path(program.__file__).parent
+    modules = {
+        ".".join(file.relative_to(folder).with_suffix("").parts)
+        for file in folder.rglob("*.py")
+        if "def add_to(" in file.read_text()
+    }
+    assert set(program.MODULES.values()) == modules
+    for module in modules:
+        registered = typer.Typer()
+        import_module(f"app.cli.{module}").add_to(registered)
+        verbs = {program.name_of(info) for info in registered.registered_commands}
+        verbs |= {str(info.name) for info in registered.registered_groups}
+        assert {verb for verb, where in program.MODULES.items() if where == module} == verbs
 
 
 class Server(BaseHTTPRequestHandler):
