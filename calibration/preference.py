@@ -282,7 +282,11 @@ def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatA
     """Return the shares of a and b without ties; swapping a and b mirrors them exactly."""
     # On the grid of the decimals compared the differences are whole numbers, so that both orders
     # of the responses meet the same lead.
-    on_a, on_tie = np.round(first / _GRID), np.round(tie / _GRID)
+    on_a = np.round(first / _GRID)
+    if not tie.any():
+        # the shares are the grid's own points
+        return on_a / _SCALE, (_WHOLE - on_a) / _SCALE
+    on_tie = np.round(tie / _GRID)
     on_b = np.maximum(np.round(1.0 / _GRID) - on_a - on_tie, 0.0)
     decided = on_a + on_b
     lead = np.divide(np.abs(on_a - on_b), decided, out=np.zeros_like(first), where=decided > 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -114,6 +114,32 @@ def note_failure(failure: JudgeFailure) -> None:
     noted = _NOTED.get()
     if noted is not None:
         noted.append(failure)
+
+
+BeforeCall = Callable[[str, str], Awaitable[None]]
+_BEFORE_CALL: Final[ContextVar[BeforeCall | None]] = ContextVar("before_call", default=None)
+
+
+@contextmanager
+def calls_announced(before: BeforeCall | None) -> Iterator[None]:
+    """Await `before` with the pair's id and the judge's name before each call that costs money."""
+    token = _BEFORE_CALL.set(before)
+    try:
+        yield
+    finally:
+        _BEFORE_CALL.reset(token)
+
+
+async def announce_call(spec: JudgeSpec, pair: Pair) -> None:
+    """Let the payer note that a call about a pair is about to be made.
+
+    A process that is killed cannot say what became of its calls: only what was noted before them
+    shows that they may have been billed.
+    """
+    before = _BEFORE_CALL.get()
+    # a call without a price is free, or its cost is unknown in any case
+    if before is not None and (spec.price_input or spec.price_output):
+        await before(pair.id, spec.name)
 
 
 class TokenRead(NamedTuple):

@@ -111,8 +111,9 @@ async def sums(
 
 
 async def under_way(session: AsyncSession, batch_seq: int) -> Sequence[Shard]:
-    """Return the shards of a batch that have come to something, and lock them."""
-    query = select(Shard).where(_is_under_way(), Shard.batch_seq == batch_seq)
+    """Return the shards of a batch that have come to something or made calls, and lock them."""
+    has_begun = Shard.so_far.is_not(None) | Shard.calls.is_not(None)
+    query = select(Shard).where(has_begun, Shard.state == "todo", Shard.batch_seq == batch_seq)
     query = query.order_by(Shard.number).with_for_update(key_share=True)
     return (await session.scalars(query.execution_options(populate_existing=True))).all()
 

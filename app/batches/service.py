@@ -19,6 +19,7 @@ from app.batches.totals import (
     marked,
     moved,
     spent_of,
+    with_cut_off,
 )
 from app.calibrations.stored import why_not_promised
 from app.core import telemetry
@@ -110,8 +111,8 @@ async def shard_set_aside(
 
 def _keep_what_was_spent(batch: Batch, shard: Shard) -> None:
     """Count what a shard without verdicts has cost as spent; the money is gone."""
-    if shard.so_far is not None:
-        spent = spent_of(shard.so_far)
+    if shard.so_far is not None or shard.calls:
+        spent = with_cut_off(spent_of(shard.so_far or {}), shard.calls or ())
         shard.counts, shard.so_far = {**shard.counts, **spent}, None
         batch.totals = added(batch.totals, spent)
 

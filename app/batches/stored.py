@@ -15,10 +15,10 @@ from app.batches.totals import (
     ALSO_RUNNING,
     added,
     calibration_pairs,
+    cost_of,
     cost_to_finish,
     progress,
     request_counts,
-    spent_together,
 )
 from app.calibrations.stored import why_not_promised
 from app.core.db import Stores
@@ -137,8 +137,7 @@ async def _show(
         "calibration_pairs": calibration_pairs(batch, totals),
         "also_running": batch.request.get(ALSO_RUNNING, []),
         **_promises(batch, totals, certificate, moment),
-        **spent_together(totals.get("tiers", {}).values()),
-        "cost_usd": totals.get("cost_usd", 0.0),
+        **cost_of(totals),
         **_money(batch, totals),
         "progress": progress(batch.total, totals, moment.timestamp(), is_running=is_running),
         "error": batch.error,

@@ -29,6 +29,9 @@ _TIER_COUNTS: Final = ("asked", "accepted", "failed", "obtained")
 REASON_COUNTS: Final = ("reasons", "reasons_contradicting", "reasons_failed")
 # only of judges of which some cost is unknown
 _PARTLY_KNOWN: Final = ("known_usd", "unpriced")
+#: Pairs that a judge was asked about when a worker stopped: what those calls have cost is unknown.
+CUT_OFF: Final = "cut_off"
+_SOMETIMES: Final = (*REASON_COUNTS, CUT_OFF)
 _LEVEL: Final = 0.95
 
 
@@ -176,12 +179,33 @@ def spent_of(counts: Mapping[str, Any]) -> dict[str, Any]:
             **_fresh_tier(),
             "obtained": one["obtained"],
             "cost_usd": one["cost_usd"],
-            **{key: one[key] for key in (*REASON_COUNTS, *_PARTLY_KNOWN) if key in one},
+            **{key: one[key] for key in (*_SOMETIMES, *_PARTLY_KNOWN) if key in one},
         }
         for name, one in counts.get("tiers", {}).items()
-        if one["obtained"] or one.get("reasons")
+        if one["obtained"] or any(one.get(key) for key in _SOMETIMES)
     }
     return {**shard_counts((), ()), "cost_usd": counts.get("cost_usd", 0.0), "tiers": tiers}
+
+
+def with_cut_off(counts: Mapping[str, Any], calls: Iterable[Sequence[str]]) -> dict[str, Any]:
+    """Return counts that say of how many pairs (id, judge) a judge's calls were cut off, these."""
+    numbers = Counter([judge for _, judge in calls])
+    tiers = {
+        name: {key: value for key, value in one.items() if key != CUT_OFF}
+        for name, one in counts.get("tiers", {}).items()
+    }
+    for judge, number in numbers.items():
+        tiers[judge] = {**tiers.get(judge, _fresh_tier()), CUT_OFF: number}
+    return {**counts, "tiers": tiers}
+
+
+def cost_of(totals: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a batch has cost: the whole, or what is known of it."""
+    tiers = totals.get("tiers", {})
+    cost = spent_together(_tier(name, one) for name, one in tiers.items())
+    if any(one.get(CUT_OFF) for one in tiers.values()):
+        return cost
+    return {**cost, "cost_usd": totals.get("cost_usd", 0.0)}
 
 
 def _by_judge(spent: Iterable[tuple[str, float | None]]) -> dict[str, list[float | None]]:
@@ -198,7 +222,7 @@ def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -
         known = tiers.setdefault(name, _fresh_tier())
         for key in _TIER_COUNTS:
             known[key] += sign * one[key]
-        for key in REASON_COUNTS:
+        for key in _SOMETIMES:
             if key in one:
                 known[key] = known.get(key, 0) + sign * one[key]
         _add_costs(known, one, sign)
@@ -278,8 +302,18 @@ def progress(
     return {
         "pairs_per_second": rate,
         "seconds_left": left / rate if rate else None,
-        "tiers": [{"judge": name, **one} for name, one in totals.get("tiers", {}).items()],
+        "tiers": [_tier(name, one) for name, one in totals.get("tiers", {}).items()],
     }
+
+
+def _tier(judge: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counts of a judge as users see them."""
+    if cut_off := counts.get(CUT_OFF):
+        known = spent_by(counts)
+        unpriced = None if known.unpriced is None else known.unpriced + cut_off
+        unknown = {"cost_usd": None, "known_usd": known.usd, "unpriced": unpriced}
+        return {"judge": judge, **counts, **unknown}
+    return {"judge": judge, **{key: one for key, one in counts.items() if key != CUT_OFF}}
 
 
 def cost_to_finish(total: int, totals: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -31,10 +31,21 @@ class JudgeProgress(TypedDict):
     accepted: int
     failed: int
     obtained: Annotated[int, Doc("scores that it was asked for now, not stored before")]
-    cost_usd: Annotated[float | None, Doc("of scores and reasons")]
+    cost_usd: Annotated[float | None, Doc("of scores and reasons; null where one is unknown")]
     known_usd: NotRequired[Annotated[float, Doc("where that is null: what is known of it")]]
     unpriced: NotRequired[
-        Annotated[int | None, Doc("where that is null: scores and reasons whose cost is unknown")]
+        Annotated[
+            int | None,
+            Doc("where that is null: scores, reasons and `cut_off` pairs whose cost is unknown"),
+        ]
+    ]
+    cut_off: NotRequired[
+        Annotated[
+            int,
+            Doc(
+                "pairs it was asked about when a worker stopped: the cost of these calls is unknown"
+            ),
+        ]
     ]
     reasons: NotRequired[Annotated[int, Doc("reasons that it was asked for now")]]
     reasons_contradicting: NotRequired[
@@ -145,11 +156,17 @@ class BatchBody(TypedDict):
     also_running: Annotated[list[str], Doc("batches that were asking the same when this began")]
     promise: Promise
     suspended_because: str | None
-    cost_usd: Annotated[float | None, Doc("of the scores obtained; null where one has no price")]
+    cost_usd: Annotated[
+        float | None,
+        Doc("of the scores obtained; null where one has no price, or a call was cut off"),
+    ]
     known_usd: Annotated[float, Doc("what is known of that cost")]
     unpriced: Annotated[
         int | None,
-        Doc("scores and reasons whose cost is unknown; null in older batches, which did not count"),
+        Doc(
+            "scores, reasons and `cut_off` pairs whose cost is unknown; null in older batches, which did "
+            "not count"
+        ),
     ]
     budget_usd: float | None
     budget: Literal["hard", "soft"] | None

@@ -78,7 +78,9 @@ def distil(  # noqa: PLR0913  # a verb's options are its parameters
     model = _base_model(base, wanted=lora)
     _refuse_taken(out)
     with open_tribunal(server, key) as tribunal:
-        request = given(dataset=dataset, cascade=_teacher(tribunal, teacher), part=part_of(part))
+        request = given(
+            dataset=dataset, cascade=_teacher(tribunal, teacher, dataset), part=part_of(part)
+        )
         _refuse_cost(tribunal.batches.estimate(**request), yes=yes, budget_usd=budget_usd)
         created = tribunal.create_batch(**request, **given(budget_usd=budget_usd))
         errand = Errand("batch", "batch", created["id"], server, patience)
@@ -141,10 +143,17 @@ def _refuse_taken(folder: Path) -> None:
         fail(f"--out: {folder}: {error.strerror or error}", status=EXIT_USAGE)
 
 
-def _teacher(tribunal: Tribunal, name: str) -> str | dict[str, list[str]]:
+def _teacher(tribunal: Tribunal, name: str, dataset: str) -> str | dict[str, list[str]]:
     """Return the configured cascade of this name, else the judge of this name alone."""
     if any(one["name"] == name for one in tribunal.cascades.list()):
         return name
+    configured = [one["name"] for one in tribunal.judges.list()]
+    known = [*configured, *tribunal.datasets.retrieve(dataset)["recorded_judges"]]
+    if name not in known:
+        fail(
+            f"--teacher: {name!r} is no cascade, and no judge that is configured or recorded in "
+            f"{dataset!r}: {', '.join(dict.fromkeys(known))}"
+        )
     return {"judges": [name]}
 
 

@@ -99,7 +99,7 @@ def _described(batch: Mapping[str, Any]) -> str:
         parts.append(f"{rate:.3g}/s")
     if left := progress.get("seconds_left"):
         parts.append(f"{left:.0f} s left")
-    if cost := batch.get("cost_usd"):
+    if cost := batch.get("cost_usd") or batch.get("known_usd"):
         parts.append(f"{cost:.4f} USD")
     tiers = progress.get("tiers") or []
     if len(tiers) > 1:

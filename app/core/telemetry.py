@@ -106,7 +106,7 @@ reasons_total = Counter(
 )
 cost_usd_total = Counter(
     "tribunal_cost_usd_total",
-    "Money spent on scores and reasons, in USD.",
+    "Money spent on scores and reasons, in USD, as far as it is known.",
     ["judge"],
     registry=METRICS,
 )
@@ -156,11 +156,14 @@ def _progress(batches: Iterable[Mapping[str, Any]]) -> list[Metric]:
     )
     judges = GaugeMetricFamily(
         "tribunal_batch_judge_pairs",
-        "Pairs of each unfinished batch that a judge was asked about, answered, or failed on.",
+        "Pairs of each unfinished batch that a judge was asked about, answered, failed on, or was asked"
+        " about when a worker stopped (cut_off).",
         labels=["batch", "judge", "outcome"],
     )
     cost = GaugeMetricFamily(
-        "tribunal_batch_cost_usd", "Cost of each unfinished batch so far, in USD.", labels=["batch"]
+        "tribunal_batch_cost_usd",
+        "Cost of each unfinished batch so far, in USD; none where it is unknown.",
+        labels=["batch"],
     )
     rate = GaugeMetricFamily(
         "tribunal_batch_pairs_per_second", "Speed of each unfinished batch.", labels=["batch"]
@@ -173,6 +176,8 @@ def _progress(batches: Iterable[Mapping[str, Any]]) -> list[Metric]:
         for tier in progress["tiers"]:
             for outcome in ("asked", "accepted", "failed"):
                 judges.add_metric([named, tier["judge"], outcome], tier[outcome])
+            if cut_off := tier.get("cut_off"):
+                judges.add_metric([named, tier["judge"], "cut_off"], cut_off)
         for family, value in ((cost, batch["cost_usd"]), (rate, progress["pairs_per_second"])):
             if value is not None:
                 family.add_metric([named], value)

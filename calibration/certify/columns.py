@@ -284,5 +284,7 @@ class Pairs:
 
     def rows(self, chosen: BoolArray | IntArray) -> Pairs:
         """Return some of the pairs."""
+        if chosen.dtype == np.bool_ and chosen.all():
+            return self
         columns = [getattr(self, field.name) for field in fields(self)]
         return Pairs.of(*[None if column is None else column[chosen] for column in columns])

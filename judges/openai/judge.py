@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange
+from judges.base import JudgeHealth, JudgeSpec, announce_call, current_exchange, exchange
 from judges.budget import Asks
 from judges.openai.answers import Reading, labels_of_reply, verbalized_labels, visible
 from judges.openai.batches import ProviderBatches
@@ -121,12 +121,14 @@ class OpenAIJudge:
                 later.prepare({place: call.body for one in asked for place, call in one.items()})
 
         async def ask(annotator: int) -> AnnotatorAnswers:
+            asked = calls(annotator)
+            found = {place: later.found(place) if later else None for place in asked}
+            if None in found.values() and halt.failure is None:
+                await announce_call(self._spec, pair)
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(
-                        self._asked(call, halt, place, later.found(place) if later else None)
-                    )
-                    for place, call in calls(annotator).items()
+                    group.create_task(self._asked(call, halt, place, found[place]))
+                    for place, call in asked.items()
                 ]
             said = [task.result() for task in tasks]
             return AnnotatorAnswers.of_orders(said, self._template.scale)
@@ -191,6 +193,7 @@ class OpenAIJudge:
         """
         query = self._template.query(pair)
         prompt, spent = Prompt(self._shared[0], query.text), Spent()
+        await announce_call(self._spec, pair)
         try:
             reply = await self._server.reply(self._reason_call(prompt, label), Halt(), spent)
         except CallFailed as error:

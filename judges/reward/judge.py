@@ -11,7 +11,14 @@ from typing import Final
 
 import numpy as np
 
-from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange, unheard
+from judges.base import (
+    JudgeHealth,
+    JudgeSpec,
+    announce_call,
+    current_exchange,
+    exchange,
+    unheard,
+)
 from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
 from judges.probability import Preference, mean_preference, normalise
@@ -84,6 +91,7 @@ class RewardJudge:
     async def score(self, pair: Pair) -> Score:
         """Return the probability of a by both rewards, or the failure."""
         started = self._clock()
+        await announce_call(self._spec, pair)
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 desk = await self._ready_desk()

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from app.core.runtime import Runtime
-from judges.base import JudgeHealth, JudgeSpec
+from judges.base import JudgeHealth, JudgeSpec, announce_call
 from judges.registry import Registry
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
 
@@ -37,6 +37,7 @@ class PaidJudge:
 
     async def score(self, pair: Pair) -> Score:
         self.asked[pair.id] += 1
+        await announce_call(self.spec, pair)
         if self.gate is not None:
             await self.gate.wait()
         await asyncio.sleep(self.pause)

@@ -24,11 +24,11 @@ def test_hashes_by_which_stored_data_is_found_again() -> None:
     assert not differences(load("hashes"), values.hashes())
 
 
-def test_certificates_are_the_same_to_the_last_bit() -> None:
+def test_certificates_are_the_same() -> None:
     assert not differences(load("certifications"), values.as_json(values.certifications()))
 
 
-def test_figures_are_the_same_to_the_last_bit() -> None:
+def test_figures_are_the_same() -> None:
     stored = load("statistics")
     del stored["mean preference"]  # of a function that is gone
     found = differences(stored, values.statistics())

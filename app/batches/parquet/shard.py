@@ -30,7 +30,8 @@ from app.batches.parquet.files import (
     pieces,
     write_piece,
 )
-from app.batches.worker.shard import Checkpoints, Portion, Task, commit_patiently
+from app.batches.worker.checkpoints import Checkpoints, Task, commit_patiently
+from app.batches.worker.shard import Portion
 from app.bodies.judgments import VerdictBody
 from app.datasets.score_columns import score_from_row, score_values
 from app.formats.base import RowInvalid
@@ -70,7 +71,8 @@ class ParquetShard:
             read = await asyncio.to_thread(_read, self._tables.dialect, piece)
             subjects = [_subject(raw, row) for raw, row in zip(piece, read, strict=True)]
             self._judged = {}
-            yield Portion([one for one in subjects if one is not None], kept=_kept(known))
+            before = self._checkpoints.calls.before
+            yield Portion([one for one in subjects if one is not None], before, kept=_kept(known))
             done.append(piece_path(self._folder, len(done)))
             await asyncio.to_thread(
                 write_piece,
@@ -78,7 +80,13 @@ class ParquetShard:
                 self._verdicts(piece, read),
                 **self._columns,
             )
+            await self._settle()
         await asyncio.to_thread(join_pieces, done, self._temporary, self._owner, **self._columns)
+
+    async def _settle(self) -> None:
+        """Strike the calls whose scores are in a finished piece."""
+        self._checkpoints.settle(one for one, _ in self._judged.values())
+        await self._checkpoints.save()
 
     @property
     def _columns(self) -> dict[str, bool]:
@@ -95,6 +103,8 @@ class ParquetShard:
         work = self._task.work
         is_known = work.known is not None and judged.pair.prompt_hash in work.known.prompts
         body = verdict_body(judged, work.authority, self._task.promise, is_known=is_known)
+        # under the number of its row, as its calls are noted
+        body = self._checkpoints.calls.marked(body)
         self._checkpoints.add(body, judged)
         self._judged[judged.verdict.id] = judged, body
 
@@ -148,7 +158,8 @@ class ParquetShard:
             await keep_summary(self._task.running, self._task.work.batch.id, self._tables)
 
     async def _commit(self) -> None:
-        async with self._task.running.db.write() as session:
+        self._checkpoints.settle_all()
+        async with self._checkpoints.transaction(is_last=True) as session:
             await self._task.finish(session, self._checkpoints.counts)
             if not self._is_in_place:
                 self._temporary.replace(self._part)

@@ -9,11 +9,11 @@ nothing is stored twice or in part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.models import Batch, Shard
@@ -28,6 +28,27 @@ class Longest(NamedTuple):
 
 class LeaseLost(Exception):
     """Another worker has the shard, or it was cancelled: nothing of it may be stored."""
+
+
+class NextShard:
+    """Claims the next shard in the transaction that completes the one before.
+
+    SQLite has one writer at a time: a worker that claimed its next shard in a transaction of its own
+    would wait behind the results of all others and judge nothing.
+    """
+
+    def __init__(self, claim: Callable[[AsyncSession], Awaitable[Shard | None]]) -> None:
+        self._claim = claim
+        self.shard: Shard | None = None
+
+    async def claim(self, session: AsyncSession) -> None:
+        """Claim the next shard, if one is free, as part of the caller's transaction."""
+        self.shard = None
+        self.shard = await self._claim(session)
+
+    def forget(self) -> None:
+        """Forget a claim that was rolled back."""
+        self.shard = None
 
 
 async def ledger_time(session: AsyncSession, now: Callable[[], datetime]) -> datetime:
@@ -183,6 +204,23 @@ async def tell(session: AsyncSession, shard: Shard, so_far: dict[str, Any]) -> b
     return True
 
 
+async def note_calls(
+    session: AsyncSession,
+    shard: Shard,
+    calls: Iterable[tuple[str, str]],
+    *,
+    is_open: bool = True,
+) -> None:
+    """Store which calls are under way or were cut off, as pair and judge.
+
+    Raises:
+        LeaseLost: another attempt at the shard has begun, or it has ended and `is_open` says that
+            it may not have.
+    """
+    values = {"calls": [list(call) for call in sorted(calls)] or None}
+    await _update(session, shard, values, is_open=is_open)
+
+
 async def finish(session: AsyncSession, shard: Shard, counts: dict[str, Any]) -> None:
     """Mark a shard as done.
 
@@ -257,7 +295,9 @@ async def is_finished(session: AsyncSession, shard: Shard) -> bool:
     return (await session.execute(query)).first() is not None
 
 
-async def _update(session: AsyncSession, shard: Shard, values: dict[str, Any]) -> None:
+async def _update(
+    session: AsyncSession, shard: Shard, values: dict[str, Any], *, is_open: bool = True
+) -> None:
     statement = (
         update(Shard)
         .where(
@@ -265,7 +305,7 @@ async def _update(session: AsyncSession, shard: Shard, values: dict[str, Any]) -
             Shard.number == shard.number,
             Shard.worker == shard.worker,
             Shard.attempts == shard.attempts,
-            Shard.state == "todo",
+            Shard.state == "todo" if is_open else true(),
         )
         .values(**values)
         .returning(Shard.number)

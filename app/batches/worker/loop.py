@@ -27,7 +27,9 @@ from app.batches.provider.lines import ShardDesk
 from app.batches.provider.loop import go_round_forever
 from app.batches.work import work_of
 from app.batches.worker import leases, spending
-from app.batches.worker.shard import DatabaseShard, NextShard, ShardStore, Task, judge_shard
+from app.batches.worker.checkpoints import Task
+from app.batches.worker.leases import NextShard
+from app.batches.worker.shard import DatabaseShard, ShardStore, judge_shard
 from app.core.models import Shard
 from app.core.outages import in_words, outages
 from app.core.runtime import Runtime

@@ -1,27 +1,38 @@
-"""A batch's budget: a pair is judged only if all judges that it may need are covered.
+"""What a shard may spend, and what it may have spent when a worker dies.
 
-A cheap judge never answers a pair because money ran out for a dearer one: the promise is on the
+A pair of a batch with a budget is judged only if all judges that it may need are covered. A cheap judge never answers a pair because money ran out for a dearer one: the promise is on the
 whole cascade. The most that pairs may cost is reserved before they are judged, and replaced by what
 they did cost afterwards. What a dead worker had reserved counts as spent.
+
+With or without a budget, calls that cost money are noted before they are made: the cost of those that
+were cut off is unknown, and never taken for nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
 from app.batches.creating import most_of_pair
+from app.batches.totals import CUT_OFF
 from app.batches.worker import leases
+from app.bodies.judgments import TierBody, VerdictBody
 from app.core.models import Batch, Shard
+from app.core.outages import in_words, outages
 from app.core.runtime import Runtime
+from app.core.tasks import shielded
 from app.judgments.authority import Authority
 from app.judgments.judging import Knowledge, Subject
 from calibration.arrays import FloatArray
 
+_log = logging.getLogger(__name__)
 # pairs reserved at a time: few, so that a worker that dies ties up little
 _PIECE: Final = 256
 _WAIT_SECONDS: Final = 0.25
@@ -133,3 +144,93 @@ def count_as_spent(batch: Batch, reserved_usd: float) -> None:
     """
     batch.reserved_usd = max(batch.reserved_usd - reserved_usd, 0.0)
     batch.spent_usd += reserved_usd
+
+
+#: A pair by its id, and the name of a judge that is asked about it.
+Call = tuple[str, str]
+
+
+class Calls:
+    """The calls of a shard that cost money, stored before they are made.
+
+    Args:
+        running: The service.
+        shard: The shard, as claimed.
+
+    Attributes:
+        cut_off: The calls that earlier attempts did not live to store the scores of.
+        lock: Held while they are stored.
+    """
+
+    def __init__(self, running: Runtime, shard: Shard) -> None:
+        self._running, self._shard = running, shard
+        self.cut_off: frozenset[Call] = frozenset((one[0], one[1]) for one in shard.calls or ())
+        self._pairs_cut_off = {pair for pair, _ in self.cut_off}
+        self.lock = asyncio.Lock()
+        # by pair
+        self._open: dict[str, set[Call]] = {}
+        self._stored: set[Call] = set()
+
+    @property
+    def unsettled(self) -> set[Call]:
+        """Those whose cost is unknown if this attempt ends now; what is not stored was not made."""
+        return self._stored.union(self.cut_off)
+
+    async def before(self, pair: str, judge: str) -> None:
+        """Note that a judge is about to be asked; calls that start together share a transaction.
+
+        Once the shard has ended or another attempt at it has begun, this never returns: nothing more
+        may be paid for, and the heartbeat of the lease ends this attempt.
+        """
+        call = (pair, judge)
+        self._open.setdefault(pair, set()).add(call)
+        while call not in self._stored:
+            try:
+                async with self.lock:
+                    if call not in self._stored:
+                        await shielded(self._store())
+            except leases.LeaseLost:
+                await asyncio.Event().wait()
+            except outages() as error:
+                _log.warning("calls cannot be noted yet: %s", in_words(error))
+                await asyncio.sleep(_WAIT_SECONDS)
+
+    async def _store(self) -> None:
+        calls = {*self.cut_off, *chain.from_iterable(self._open.values())}
+        async with self._running.db.write() as session:
+            await leases.note_calls(session, self._shard, calls)
+        self._stored = calls
+
+    async def store_without(self, session: AsyncSession, settled: Collection[Call]) -> None:
+        """Strike calls whose scores the same transaction stores; the caller holds the lock."""
+        if settled:
+            try:
+                left = self.cut_off | self._stored.difference(settled)
+                await leases.note_calls(session, self._shard, left, is_open=False)
+            except leases.LeaseLost:
+                # the attempt that has begun since takes them for cut off: its cost is not too low
+                _log.info("shard %d has another worker", self._shard.number)
+
+    def strike(self, settled: Collection[Call]) -> None:
+        """Forget calls, after the transaction that struck them."""
+        self._stored.difference_update(settled)
+        for call in settled:
+            # two transactions may have struck it
+            about_pair = self._open.get(call[0], set())
+            about_pair.discard(call)
+            if not about_pair:
+                self._open.pop(call[0], None)
+
+    def of(self, pair: str) -> Collection[Call]:
+        """Return the calls under way about a pair."""
+        return self._open.get(pair, ())
+
+    def marked(self, body: VerdictBody) -> VerdictBody:
+        """Return a verdict whose cost is unknown if a call about its pair was cut off."""
+        if body["id"] not in self._pairs_cut_off:
+            return body
+        tiers: list[TierBody] = []
+        for tier in body["tiers"]:
+            flags = [CUT_OFF] if (body["id"], tier["judge"]) in self.cut_off else []
+            tiers.append({**tier, "flags": [*tier["flags"], *flags]})
+        return {**body, "tiers": tiers, "cost_usd": None}

@@ -106,6 +106,8 @@ def _judge_lines(console: Screen, body: Body) -> None:
     prices = [body[name] for name in ("price_input", "price_output")]
     if body["model"]:
         console.print(f"  model {escape(body['model'])}")
+    if learnt := body["training_prompts"]:
+        console.print(f"  knows {learnt} prompts, which calibrate no certificate of it")
     if None not in prices:
         console.print(f"  {prices[0]:g} USD a million tokens read, {prices[1]:g} written")
     if (template := body["template"]) is not None:

@@ -130,12 +130,17 @@ def _troubles(console: Screen, body: Body) -> None:
 def batch(console: Screen, body: Body) -> None:
     """Show a batch's counts, cost and promise."""
     counts = body["request_counts"]
-    cost = "unknown" if body["cost_usd"] is None else f"{body['cost_usd']:.4f} USD"
     console.print(
         f"batch {body['id']}: [bold]{body['status']}[/], {counts['total']} pairs: "
         f"{counts['accepted']} answered, {counts['abstained']} abstained, "
-        f"{counts['failed']} failed; cost {cost}; promise {body['promise']}"
+        f"{counts['failed']} failed; cost {_cost(body)}; promise {body['promise']}"
     )
+    for tier in body["progress"]["tiers"]:
+        if cut_off := tier.get("cut_off"):
+            console.print(
+                f"a worker stopped while {escape(tier['judge'])} was asked about {cut_off} "
+                f"{'pairs' if cut_off > 1 else 'pair'}: what those calls cost is unknown"
+            )
     if body["status"] in _UNFINISHED:
         _running(console, body)
     _at_providers(console, body["progress"].get("at_providers", ()))
@@ -156,6 +161,14 @@ def batch(console: Screen, body: Body) -> None:
     if could_answer_nothing(body):
         _no_thresholds(console, body["calibration"])
     _troubles(console, body)
+
+
+def _cost(body: Body) -> str:
+    if body["cost_usd"] is not None:
+        return f"{body['cost_usd']:.4f} USD"
+    # a server of an earlier version says less
+    known = body.get("known_usd")
+    return f"at least {known:.4f} USD" if known else "unknown"
 
 
 def _at_providers(console: Screen, files: Sequence[Body]) -> None:

@@ -104,6 +104,9 @@ class Shard(Base):
     worker has it then. It had `lines_seen` answers when it was put off the last time, None where it
     never was; `held_usd` is what those pairs may still cost, and `kept` holds the failures of
     judges, which are not asked again.
+
+    `calls` names pairs and judges: those that calls are made about now, and those that an earlier
+    attempt was cut off at. What the latter have cost is unknown for good.
     """
 
     __tablename__ = "shards"
@@ -125,6 +128,7 @@ class Shard(Base):
     lines_seen: Mapped[int | None]
     held_usd: Mapped[float] = mapped_column(default=0.0, server_default="0")
     kept: Mapped[list[dict[str, Any]] | None] = mapped_column(JsonText)
+    calls: Mapped[list[list[str]] | None] = mapped_column(JsonText)
     __table_args__ = (
         Index("ix_shards_state", "state", "batch_seq", "number"),
         # few shards are under way at a time, and every look at a batch reads them

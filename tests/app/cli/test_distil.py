@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -133,6 +134,21 @@ def test_a_missing_torch_is_named_before_the_teacher_is_asked(
     assert "trained with torch, transformers and safetensors" in said
     assert "missing" in said
     assert not (folder / "z").exists()
+
+
+def test_a_teacher_that_is_not_there_is_told_of_by_the_option_s_name(folder: Path) -> None:
+    told("import", str(PAIRS), "--name", "example")
+    said = told("distil", "example", "--teacher", "nobody", "--out", "z", status=1)
+    assert "--teacher: 'nobody' is no cascade, and no judge that is configured or recorded" in said
+    assert "student, simulated-large" in said
+
+
+def test_judges_are_listed_with_the_prompts_that_they_know(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIBUNAL_OUTPUT", "table")
+    said = CliRunner().invoke(app, ["judges"]).stdout
+    assert re.search(r"student: student, ready\n +model student\n +knows \d+ prompts, which", said)
 
 
 def test_a_dataset_that_is_not_there_is_named(folder: Path) -> None:

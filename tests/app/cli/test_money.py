@@ -128,3 +128,9 @@ def test_a_batch_that_runs_shows_its_speed_and_its_judges() -> None:
     said = written.getvalue()
     assert "2 pairs a second, 60 min left" in said
     assert re.search(r"dear +20 +15 +4 +unknown", said)
+    body["known_usd"], tiers[1]["cut_off"] = 12.5, 3
+    written = StringIO()
+    verdict_tables.batch(Screen(written, has_edge=False), body)
+    said = " ".join(written.getvalue().split())
+    assert "cost at least 12.5000 USD" in said
+    assert "a worker stopped while dear was asked about 3 pairs: what those calls cost is" in said

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from judges.base import calls_announced
 from judges.openai.bodies import THINKING_LIMIT
 from judges.reasons import QUESTION, ReasonSettings
 from judges.types import FailureKind, Label, Pair
@@ -157,3 +158,22 @@ async def test_the_budget_of_a_judge_covers_its_reasons(server: ModelServer) -> 
     assert reason.failure is not None
     assert "budget" in reason.failure.detail
     assert server.requests == []
+
+
+@pytest.mark.parametrize(("price", "announced"), [(10.0, 2), (0.0, 0), (None, 0)])
+async def test_calls_are_announced_before_they_are_made_where_they_cost_money(
+    server: ModelServer, price: float | None, announced: int
+) -> None:
+    before: list[tuple[str, str, int]] = []
+
+    async def note(pair: str, judge: str) -> None:
+        before.append((pair, judge, len(server.requests)))
+
+    prices: dict[str, Any] = {"price_input": price, "price_output": price}
+    async with judge_at(server, (EXAMPLES,), reasons=REASONS, **prices) as judge:
+        with calls_announced(note):
+            score = await judge.score(PAIR)
+            asked = len(server.requests)
+            await judge.explain(PAIR, score, "a")
+    name = judge.spec.name
+    assert before == [(PAIR.id, name, 0), (PAIR.id, name, asked)][:announced]

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from judges.base import calls_announced
 from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.examples import LabelledPair
 from judges.registry import Registry, example_datasets
@@ -60,6 +61,18 @@ async def scored(
         return await registry.judges["rm"].score(pair)
     finally:
         await registry.aclose()
+
+
+async def test_a_call_is_announced_where_it_costs_money(server: RewardServer) -> None:
+    before: list[tuple[str, str, int]] = []
+
+    async def note(pair: str, judge: str) -> None:
+        before.append((pair, judge, len(server.requests)))
+
+    with calls_announced(note):
+        await scored(table(server, tau=2.0))
+        await scored(table(server, tau=2.0, price_input=3.0))
+    assert before == [(PAIR.id, "rm", 2)]
 
 
 async def test_p_a_is_the_logistic_of_the_difference_of_rewards(server: RewardServer) -> None:

@@ -27,7 +27,7 @@ from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.imports.parquet import parquet_batches
 from tests.app.batches.worker.breaking import breaking_at_the_end
-from tests.app.batches.worker.test_ledger import count
+from tests.app.batches.worker.test_ledger import count, noted
 from tests.app.chaos.cases import core, rows
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import certify, labelled_rows, upload
@@ -173,7 +173,8 @@ async def test_a_worker_that_is_stopped_loses_one_piece_at_most(
     await Worker(running, "here/1/2/first").work()
     task = asyncio.create_task(Worker(running, "here/1/2/stopped").work())
     async with asyncio.timeout(20):
-        while sum(stops.asked.values()) < 34:  # noqa: ASYNC110  # the worker tells nobody
+        # the worker tells nobody
+        while sum(stops.asked.values()) < 34 or await noted(running) < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -187,9 +188,14 @@ async def test_a_worker_that_is_stopped_loses_one_piece_at_most(
     # rows 1 to 30 were kept in whole pieces, the part of the first 20 is untouched
     assert sum(usual.asked.values()) == N - 30
     assert (tmp_path / "out/part-00000000.parquet").stat().st_mtime_ns == first
-    assert again["cost_usd"] == pytest.approx(0.01 * N)
+    found = parts(tmp_path / "out")
+    # what was paid for the piece that was lost is known to nobody
+    assert {row["row"] for row in found if row["cost_usd"] is None} == {
+        int(row) for row in stops.asked if int(row) > 30
+    }
+    assert (again["cost_usd"], again["known_usd"]) == (None, pytest.approx(0.01 * N))
     assert again["progress"]["tiers"][0]["obtained"] == N
-    assert [row["row"] for row in parts(tmp_path / "out")] == list(range(1, N + 1))
+    assert [row["row"] for row in found] == list(range(1, N + 1))
 
 
 @pytest.mark.both_databases
@@ -268,7 +274,7 @@ async def test_a_worker_without_its_lease_puts_no_part_in_place(
     batch = await start(client)
     task = asyncio.create_task(Worker(running, "here/1/2/slow").work())
     async with asyncio.timeout(20):
-        while not judge.asked:  # noqa: ASYNC110  # the worker tells nobody
+        while await noted(running) < 5:  # noqa: ASYNC110  # the worker tells nobody
             await asyncio.sleep(0.01)
     await client.post(f"/v1/batches/{batch['id']}/cancel")
     assert judge.gate is not None
@@ -277,7 +283,9 @@ async def test_a_worker_without_its_lease_puts_no_part_in_place(
     assert not list((tmp_path / "out").glob("part-*"))
     found = (await client.get(f"/v1/batches/{batch['id']}")).json()
     assert found["request_counts"]["completed"] == 0
-    assert found["cost_usd"] == pytest.approx(0.01 * 20)
+    # the piece that was under way is paid for, and nothing after it
+    assert found["cost_usd"] == pytest.approx(0.01 * 5)
+    assert sum(judge.asked.values()) == 10
 
 
 async def test_results_lie_in_the_folder(

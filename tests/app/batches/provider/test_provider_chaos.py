@@ -160,8 +160,10 @@ def rows(n: int) -> list[dict[str, Any]]:
     ]
 
 
-def disturbed(made: Stage, n: int, kills: int, seed: int) -> list[dict[str, Any]]:
-    """Judge `n` pairs while there are so many kills, and return the verdicts."""
+def disturbed(
+    made: Stage, n: int, kills: int, seed: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Judge `n` pairs while there are so many kills, and return the verdicts and the batch."""
     rng = np.random.default_rng([16, seed])
     uploaded = httpx.post(
         f"{made.url}/v1/datasets",
@@ -190,28 +192,49 @@ def disturbed(made: Stage, n: int, kills: int, seed: int) -> list[dict[str, Any]
         # what was made at the provider is billed, whoever asks for it
         httpx.get(f"http://127.0.0.1:{made.provider_port}/v1/batches", timeout=60)
     text = httpx.get(f"{made.url}/v1/batches/{batch_id}/results", timeout=60).text
-    return [json.loads(line) for line in text.splitlines()]
+    shown = made.batch(batch_id)
+    assert shown is not None
+    return [json.loads(line) for line in text.splitlines()], shown
 
 
-def check(made: Stage, verdicts: list[dict[str, Any]], n: int, *, may_ask: bool) -> None:
-    """One verdict a pair, no line of a file paid for twice, and costs as in the provider's own ledger."""
+def check(
+    made: Stage,
+    verdicts: list[dict[str, Any]],
+    batch: dict[str, Any],
+    n: int,
+    *,
+    may_ask: bool,
+) -> None:
+    """One verdict a pair, no line of a file paid for twice, and costs as in the provider's own ledger.
+
+    The cost of a pair is what all its lines in the ledger come to, or it is marked as unknown.
+    """
     assert sorted(int(v["id"][1:]) for v in verdicts) == list(range(n))
     ledger = made.ledger
-    in_batches = Counter(question for batch, question in ledger if batch is not None)
-    directly = Counter(question for batch, question in ledger if batch is None)
+    in_batches = Counter(question for file, question in ledger if file is not None)
+    directly = Counter(question for file, question in ledger if file is None)
     assert max(in_batches.values()) == 1
     assert in_batches.keys().isdisjoint(directly)
     billed: defaultdict[int, float] = defaultdict(float)
-    for batch, question in {(batch is None, question) for batch, question in ledger}:
-        billed[int(_PAIR.findall(question)[-1])] += CALL * (1.0 if batch else 0.5)
+    for file, question in ledger:
+        billed[int(_PAIR.findall(question)[-1])] += CALL * (1.0 if file is None else 0.5)
     unknown = [v["id"] for v in verdicts if v["cost_usd"] is None]
     for verdict in verdicts:
         if verdict["cost_usd"] is not None:
             assert verdict["cost_usd"] == pytest.approx(billed[int(verdict["id"][1:])]), verdict
-    # a direct call that the provider was killed over may have been billed or not
-    asked = {f"p{_PAIR.findall(question)[-1]}" for question in directly}
-    assert set(unknown) <= asked
-    assert len(unknown) < 0.1 * n
+    # a direct call that the service or the provider was killed over may have been billed or not
+    flags = {v["id"]: {flag for tier in v["tiers"] for flag in tier["flags"]} for v in verdicts}
+    assert all(flags[pair] & {"no_usage", "cut_off"} for pair in unknown)
+    # a kill cuts off what was asked directly since the last checkpoint, some tens of pairs
+    assert len(unknown) < 0.2 * n
+    known = sum(v["cost_usd"] or 0.0 for v in verdicts)
+    of_unknown = sum(billed[int(pair[1:])] for pair in unknown)
+    assert known + of_unknown == pytest.approx(sum(billed.values()))
+    assert (batch["cost_usd"] is None) == bool(unknown)
+    if not unknown:
+        assert batch["cost_usd"] == pytest.approx(known)
+    cut_off = sum("cut_off" in flags[pair] for pair in flags)
+    assert sum(tier.get("cut_off", 0) for tier in batch["progress"]["tiers"]) == cut_off
     if not may_ask:
         assert not directly
         assert sum(v["cost_usd"] for v in verdicts) == pytest.approx(CALL / 2 * len(ledger))
@@ -225,8 +248,8 @@ def test_kills_of_service_and_provider_lose_nothing_and_pay_for_no_line_twice(
 ) -> None:
     n = 300
     with stage(tmp_path, BAD, database_url, lines=150) as made:
-        verdicts = disturbed(made, n, kills=6, seed=1)
-        check(made, verdicts, n, may_ask=True)
+        verdicts, batch = disturbed(made, n, kills=6, seed=1)
+        check(made, verdicts, batch, n, may_ask=True)
         assert sum(made.kills.values()) >= 3
 
 
@@ -238,6 +261,6 @@ def test_many_pairs_and_many_kills(
 ) -> None:
     n = 5_000
     with stage(tmp_path, plan, database_url, lines=700) as made:
-        verdicts = disturbed(made, n, kills=60, seed=2)
-        check(made, verdicts, n, may_ask=may_ask)
+        verdicts, batch = disturbed(made, n, kills=60, seed=2)
+        check(made, verdicts, batch, n, may_ask=may_ask)
         assert min(made.kills["service"], made.kills["provider"]) >= 10

@@ -6,7 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +18,12 @@ from sqlalchemy import func, select
 
 from app.batches.worker import leases
 from app.batches.worker.loop import Worker, is_dead, node_name, work_until_ended, worker_name
+from app.batches.worker.spending import Calls
 from app.core.models import Batch, Report, Score, Shard, Verdict
 from app.core.runtime import Runtime
 from app.core.settings import Settings
+from judges.base import announce_call
+from judges.types import FailureKind, JudgeFailure
 from tests.app.batches.worker.breaking import breaking_at_the_end
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload
@@ -66,12 +70,19 @@ async def count(running: Runtime, table: type) -> int:
         return int(await session.scalar(select(func.count()).select_from(table)) or 0)
 
 
+async def noted(running: Runtime) -> int:
+    """Return how many calls are under way or were cut off."""
+    async with running.db.read() as session:
+        return sum(len(shard.calls or []) for shard in await session.scalars(select(Shard)))
+
+
 async def test_a_worker_that_is_stopped_has_stored_what_it_had_obtained(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
     class HalfSlow(PaidJudge):
         async def score(self, pair: Any) -> Any:
             if int(pair.id[1:]) % 2:
+                await announce_call(self.spec, pair)
                 self.asked[pair.id] += 1
                 await asyncio.Event().wait()
             return await super().score(pair)
@@ -93,10 +104,22 @@ async def test_a_worker_that_is_stopped_has_stored_what_it_had_obtained(
     assert len(verdicts) == 30
     assert sum(usual.asked.values()) == 25
     # as if nothing had happened: the batch has paid for every one of them
-    assert {(v["cached"], v["cost_usd"]) for v in verdicts} == {(False, 0.01)}
+    was_cut_off = {v["id"]: v["tiers"][0]["flags"] == ["cut_off"] for v in verdicts}
+    assert {v["cached"] for v in verdicts} == {False}
+    assert {v["cost_usd"] for v in verdicts if not was_cut_off[v["id"]]} == {0.01}
+    # what the calls have cost that were cut off nobody knows
+    assert {name for name, cut in was_cut_off.items() if cut} == {
+        name for name, times in judge.asked.items() if times and int(name[1:]) % 2
+    }
+    assert {v["cost_usd"] for v in verdicts if was_cut_off[v["id"]]} == {None}
     batch = (await client.get(f"/v1/batches/{batch_id}")).json()
-    assert batch["cost_usd"] == pytest.approx(0.3)
-    assert batch["progress"]["tiers"][0]["obtained"] == 30
+    assert (batch["cost_usd"], batch["known_usd"]) == (None, pytest.approx(0.3))
+    [tier] = batch["progress"]["tiers"]
+    assert (tier["obtained"], tier["cut_off"], tier["cost_usd"]) == (30, 5, None)
+    page = " ".join((await client.get(f"/batches/{batch_id}")).text.split())
+    assert "<b>at least $0.30</b>" in page
+    assert "while j was asked about 5 pairs: what those calls cost is unknown" in page
+    assert await noted(running) == 5
 
 
 async def test_what_was_spent_on_a_batch_that_is_cancelled_counts(
@@ -106,10 +129,13 @@ async def test_what_was_spent_on_a_batch_that_is_cancelled_counts(
     install(running, judge)
     batch_id = await create(client)
     task = asyncio.create_task(Worker(running, "worker").work())
-    while sum(judge.asked.values()) < 10:  # noqa: ASYNC110  # the judge tells nobody
+    while await noted(running) < 10:  # noqa: ASYNC110  # the judge tells nobody
         await asyncio.sleep(0.01)
     cancelled = (await client.post(f"/v1/batches/{batch_id}/cancel")).json()
     assert cancelled["status"] == "cancelled"
+    # nobody knows yet what the calls under way will have cost
+    assert (cancelled["cost_usd"], cancelled["known_usd"]) == (None, 0.0)
+    assert cancelled["progress"]["tiers"][0]["cut_off"] == 10
     assert judge.gate is not None
     judge.gate.set()
     await task
@@ -123,6 +149,80 @@ async def test_what_was_spent_on_a_batch_that_is_cancelled_counts(
     assert batch["request_counts"]["completed"] == 30
     assert batch["cost_usd"] == pytest.approx(0.3)
     assert sum(judge.asked.values()) == 30
+
+
+async def cut_off(running: Runtime, until: Callable[[], Awaitable[bool]]) -> None:
+    """Let a worker begin, and end it in the midst of its calls."""
+    task = asyncio.create_task(Worker(running, "cut off").work())
+    while not await until():  # noqa: ASYNC110  # the worker tells nobody
+        await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_calls_of_a_cancelled_batch_whose_worker_is_gone_have_an_unknown_cost(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    judge = PaidJudge("j", gate=asyncio.Event())
+    install(running, judge)
+    batch_id = await create(client)
+
+    async def has_asked() -> bool:
+        return await noted(running) == 10
+
+    await cut_off(running, has_asked)
+    await client.post(f"/v1/batches/{batch_id}/cancel")
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert (batch["cost_usd"], batch["known_usd"]) == (None, 0.0)
+    install(running, PaidJudge("j"))
+    assert (await client.post(f"/v1/batches/{batch_id}/retry")).status_code == 202
+    await work(running)
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert (batch["cost_usd"], batch["known_usd"]) == (None, pytest.approx(0.3))
+    assert [v["cost_usd"] for v in await results(client, batch_id)].count(None) == 10
+
+
+async def test_what_a_failure_cost_is_not_forgotten_after_a_crash(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    class Broken(PaidJudge):
+        async def score(self, pair: Any) -> Any:
+            score = await super().score(pair)
+            if int(pair.id[1:]) % 2:
+                await asyncio.Event().wait()
+            failure = JudgeFailure(FailureKind.UNPARSEABLE, "no label")
+            return replace(score, p_a=None, failure=failure)
+
+    judge = Broken("j")
+    install(running, judge)
+    batch_id = await create(client)
+
+    async def has_stored() -> bool:
+        return await count(running, Score) == 5
+
+    await cut_off(running, has_stored)
+    install(running, PaidJudge("j"))
+    await work(running)
+    # five have failed at a price, five were under way
+    assert [v["cost_usd"] for v in await results(client, batch_id)].count(None) == 10
+
+
+async def test_no_call_is_made_by_a_worker_that_has_lost_its_shard(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    install(running, PaidJudge("j"))
+    batch_id = await create(client)
+    shard = await Worker(running, "late").claim()
+    assert shard is not None
+    calls = Calls(running, shard)
+    await calls.before("p0", "j")
+    assert (await client.post(f"/v1/batches/{batch_id}/cancel")).status_code == 200
+    await calls.before("p0", "j")
+    waiting = asyncio.create_task(calls.before("p1", "j"))
+    done, _ = await asyncio.wait([waiting], timeout=0.2)
+    assert not done
+    waiting.cancel()
+    await asyncio.wait([waiting])
 
 
 async def test_pairs_on_which_a_judge_was_away_are_judged_when_it_is_back(
