@@ -21,7 +21,7 @@ import httpx
 from sqlalchemy import text
 
 from app.core.db import Database
-from app.core.models import Base
+from app.core.models import all_tables
 from app.core.settings import Settings
 from app.main import create_app
 from benchmarks.table import aligned
@@ -126,7 +126,7 @@ async def _multiplied(db: Database, n: int) -> None:
 
 def _copies(table: str, changed: dict[str, str], count: int) -> str:
     """Return the statement that copies the first rows in turn, with changed columns."""
-    names = [one.name for one in Base.metadata.tables[table].c]
+    names = [one.name for one in all_tables().tables[table].c]
     chosen = ", ".join(changed.get(name, f"turn.{name}") for name in names)
     return (
         f"insert into {table} ({', '.join(names)})"

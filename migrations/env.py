@@ -5,12 +5,12 @@ from __future__ import annotations
 from alembic import context
 
 from app.core import db
-from app.core.models import Base
+from app.core.models import all_tables
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=Base.metadata,
+    target_metadata=all_tables(),
     # SQLite alters a table by making it anew
     render_as_batch=connection.dialect.name == "sqlite",
     compare_type=True,

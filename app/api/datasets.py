@@ -21,12 +21,13 @@ from app.bodies.common import PageBody
 from app.bodies.datasets import DatasetBody, PairBody, PreviewBody
 from app.core.auth import Scope
 from app.core.errors import Unprocessable
+from app.core.fields import NAME_SCHEMA
 from app.core.http.access import needs
 from app.core.http.openapi import LOCATION, AnswerRoute, refused
 from app.core.http.parameters import AsKept, NewestFirst, Running
 from app.core.http.problems import TextsResponse
 from app.core.lists import Page, page_of
-from app.core.names import NAME_SCHEMA, fault_of
+from app.core.names import fault_of
 from app.datasets import service, similar, stored_pairs
 from app.datasets.deleting import delete_dataset
 from app.formats.columns.declared import DeclarationInvalid, Declared

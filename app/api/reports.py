@@ -14,13 +14,13 @@ from app.bodies.common import PageBody
 from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.reports import ReportBody
 from app.core.auth import Scope
+from app.core.fields import Name
 from app.core.http.access import needs
 from app.core.http.openapi import LOCATION, AnswerRoute, refused
 from app.core.http.parameters import NewestFirst, Running
 from app.core.http.problems import TextsResponse
 from app.core.lists import Page, page_of
 from app.core.models import Report
-from app.core.names import Name
 from app.core.runtime import Runtime
 from app.reports import batches, health, history, service
 from app.reports import service as queries

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
 from app.batches.admission import Range, new_shard, ranges_of
-from app.batches.openai import FORM, FileForm
+from app.batches.openai import FileForm
 from app.batches.schemas import BatchIn
-from app.batches.stored import find
+from app.batches.stored import FORM, find
 from app.batches.totals import ALSO_RUNNING
 from app.batches.work import FINGERPRINTS, settled
 from app.calibrations.service import KnownPairs

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -21,16 +20,13 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from app.batches.files.derived import errors_id, output_id
 from app.batches.parquet.files import TABLES
 from app.batches.schemas import BatchIn, TablesBatchIn
+from app.batches.stored import FORM
 from app.calibrations.schemas import Name
 from app.core.errors import Unprocessable
-from app.core.models import UNFINISHED_BATCH, Batch
 from judges.errors import SLIP, nearest
 
-# where a stored request keeps this form
-FORM: Final = "openai"
 _WINDOW: Final = re.compile(r"([1-9]\d{0,5})([mhd])", re.ASCII)
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _LONGEST: Final = timedelta(days=366)
@@ -159,63 +155,3 @@ class FileForm:
             "metadata": self.metadata,
             "rejected": self.rejected,
         }
-
-
-def rejected_lines(batch: Batch) -> int:
-    """Return how many lines of the batch's file were rejected; 0 without a file."""
-    return int(_form(batch).get("rejected", 0))
-
-
-def with_rejected(counts: Mapping[str, int], batch: Batch) -> dict[str, int]:
-    """Return the counts of a batch, with the rejected lines of its file."""
-    rejected = rejected_lines(batch)
-    return {
-        **counts,
-        "total": counts["total"] + rejected,
-        "failed": counts["failed"] + rejected,
-    }
-
-
-def fields_of(batch: Batch, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Return the fields of a batch that OpenAI clients know; `counts` include the rejected lines."""
-    form = _form(batch)
-    ended = None if batch.status in UNFINISHED_BATCH else unix(batch.completed_at)
-    lifetime = batch.expires_at - batch.created_at
-    has_errors = counts["completed"] < counts["total"]
-    return {
-        "input_file_id": form.get("input_file_id"),
-        "completion_window": form.get("completion_window") or _shown_window(lifetime),
-        "metadata": form.get("metadata"),
-        "errors": _errors(batch),
-        "output_file_id": None if ended is None else output_id(batch.id),
-        "error_file_id": errors_id(batch.id) if ended is not None and has_errors else None,
-        "finalizing_at": ended if batch.status == "completed" else None,
-        "completed_at": ended if batch.status == "completed" else None,
-        "failed_at": ended if batch.status == "failed" else None,
-        "expired_at": ended if batch.status == "expired" else None,
-        "cancelling_at": unix(batch.cancelled_at),
-        "cancelled_at": unix(batch.cancelled_at),
-    }
-
-
-def _form(batch: Batch) -> Mapping[str, Any]:
-    form: Mapping[str, Any] = batch.request.get(FORM) or {}
-    return form
-
-
-def _errors(batch: Batch) -> dict[str, Any] | None:
-    if batch.error is None:
-        return None
-    one = {"code": "shard_failed", "message": batch.error, "param": None, "line": None}
-    data: Sequence[Mapping[str, Any]] = [one]
-    return {"object": "list", "data": data}
-
-
-def _shown_window(lifetime: timedelta) -> str:
-    hours, rest = divmod(lifetime, timedelta(hours=1))
-    return f"{hours}h" if not rest else f"{lifetime // timedelta(minutes=1)}m"
-
-
-def unix(moment: datetime | None) -> int | None:
-    """Return a moment in whole seconds since 1970."""
-    return None if moment is None else int(moment.timestamp())

@@ -23,8 +23,8 @@ from typing import Any, BinaryIO, Final, cast
 from app.batches import queries, service, stored
 from app.batches.files import service as files
 from app.batches.files.derived import Derived, errors_id, output_id
-from app.batches.openai import FORM
-from app.batches.parquet.files import VERDICT_FIELDS, arrow_type
+from app.batches.parquet.files import arrow_type, verdict_fields
+from app.batches.stored import FORM
 from app.batches.work import membership_of, positions_of
 from app.bodies.batches import FileBody
 from app.bodies.judgments import ReasonBody
@@ -38,7 +38,7 @@ from app.formats.tables import cells_of, in_utf8
 Verdicts = AsyncIterator[dict[str, Any]]
 Columns = Mapping[str, Any]
 # columns of tables, with the types of their values
-RESULT_FIELDS: Final[dict[str, Any]] = {**VERDICT_FIELDS, "model_a": str, "model_b": str}
+RESULT_FIELDS: Final[dict[str, Any]] = {**verdict_fields(), "model_a": str, "model_b": str}
 REASON_FIELDS: Final[dict[str, Any]] = {"reason": ReasonBody}
 TEXT_FIELDS: Final[dict[str, Any]] = dict.fromkeys(
     ("prompt", "messages", "response_a", "response_b", "responses_a", "responses_b", "criterion"),

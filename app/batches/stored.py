@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
-from app.batches.openai import fields_of, unix, with_rejected
+from app.batches.files.derived import errors_id, output_id
 from app.batches.parquet.files import tables_of
 from app.batches.totals import (
     ALSO_RUNNING,
@@ -26,6 +26,8 @@ from app.core.lists import Page, Paging, page_of, required
 from app.core.models import Batch, CalibrationRow, Dataset, ProviderFile
 from app.judgments.promise import AnswerCounts, suspended_because
 
+# where a stored request keeps the form of OpenAI's clients
+FORM: Final = "openai"
 _MOST_RUNNING: Final = 100
 
 
@@ -177,3 +179,63 @@ def _money(batch: Batch, totals: Mapping[str, Any]) -> dict[str, Any]:
         "cost_to_finish_usd": cost_to_finish(batch.total, totals),
         "next_pair_usd": totals.get("next_pair_usd") if has_budget else None,
     }
+
+
+def rejected_lines(batch: Batch) -> int:
+    """Return how many lines of the batch's file were rejected; 0 without a file."""
+    return int(_form(batch).get("rejected", 0))
+
+
+def with_rejected(counts: Mapping[str, int], batch: Batch) -> dict[str, int]:
+    """Return the counts of a batch, with the rejected lines of its file."""
+    rejected = rejected_lines(batch)
+    return {
+        **counts,
+        "total": counts["total"] + rejected,
+        "failed": counts["failed"] + rejected,
+    }
+
+
+def fields_of(batch: Batch, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return the fields of a batch that OpenAI clients know; `counts` include the rejected lines."""
+    form = _form(batch)
+    ended = None if batch.status in queries.UNFINISHED else unix(batch.completed_at)
+    lifetime = batch.expires_at - batch.created_at
+    has_errors = counts["completed"] < counts["total"]
+    return {
+        "input_file_id": form.get("input_file_id"),
+        "completion_window": form.get("completion_window") or _shown_window(lifetime),
+        "metadata": form.get("metadata"),
+        "errors": _errors(batch),
+        "output_file_id": None if ended is None else output_id(batch.id),
+        "error_file_id": errors_id(batch.id) if ended is not None and has_errors else None,
+        "finalizing_at": ended if batch.status == "completed" else None,
+        "completed_at": ended if batch.status == "completed" else None,
+        "failed_at": ended if batch.status == "failed" else None,
+        "expired_at": ended if batch.status == "expired" else None,
+        "cancelling_at": unix(batch.cancelled_at),
+        "cancelled_at": unix(batch.cancelled_at),
+    }
+
+
+def _form(batch: Batch) -> Mapping[str, Any]:
+    form: Mapping[str, Any] = batch.request.get(FORM) or {}
+    return form
+
+
+def _errors(batch: Batch) -> dict[str, Any] | None:
+    if batch.error is None:
+        return None
+    one = {"code": "shard_failed", "message": batch.error, "param": None, "line": None}
+    data: Sequence[Mapping[str, Any]] = [one]
+    return {"object": "list", "data": data}
+
+
+def _shown_window(lifetime: timedelta) -> str:
+    hours, rest = divmod(lifetime, timedelta(hours=1))
+    return f"{hours}h" if not rest else f"{lifetime // timedelta(minutes=1)}m"
+
+
+def unix(moment: datetime | None) -> int | None:
+    """Return a moment in whole seconds since 1970."""
+    return None if moment is None else int(moment.timestamp())

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
 from app.batches.admission import positions_admitted
-from app.batches.openai import FORM
 from app.batches.parquet.files import TABLES
 from app.batches.schemas import BatchIn
+from app.batches.stored import FORM
 from app.batches.totals import ALSO_RUNNING, CALIBRATION_PAIRS
 from app.calibrations.service import KnownPairs
 from app.core.errors import Conflict

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row, Select, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core import models
 from app.core.lists import Paging, fetch_page
 from app.core.models import (
     OVERALL,
@@ -16,8 +17,6 @@ from app.core.models import (
     CertificatePair,
     Label,
     PairRow,
-    Queue,
-    QueueItem,
 )
 
 UNFINISHED = ("pending", "running")
@@ -131,8 +130,8 @@ def _overall_labels(*more: Any) -> Select[Any]:
 
 async def adjudicated(session: AsyncSession, dataset_seq: int) -> dict[str, int]:
     """Return, by queue that asks one person more where votes differ, its votes a pair before that."""
-    query = select(Queue.id, Queue.votes_per_pair, Queue.options)
-    rows = await session.execute(query.where(Queue.dataset_seq == dataset_seq))
+    query = select(models.Queue.id, models.Queue.votes_per_pair, models.Queue.options)
+    rows = await session.execute(query.where(models.Queue.dataset_seq == dataset_seq))
     return {name: votes for name, votes, options in rows if options.get("adjudicate")}
 
 
@@ -140,8 +139,9 @@ async def queue_ids(
     session: AsyncSession, dataset_seq: int, names: Sequence[str]
 ) -> dict[str, str]:
     """Return the ids of queues of a dataset by what they were called by: a name or an id."""
-    query = select(Queue.id, Queue.name).where(
-        Queue.dataset_seq == dataset_seq, or_(Queue.id.in_(names), Queue.name.in_(names))
+    query = select(models.Queue.id, models.Queue.name).where(
+        models.Queue.dataset_seq == dataset_seq,
+        or_(models.Queue.id.in_(names), models.Queue.name.in_(names)),
     )
     found: dict[str, str] = {}
     for queue_id, name in await session.execute(query):
@@ -151,16 +151,18 @@ async def queue_ids(
 
 async def drawing_queues(session: AsyncSession, dataset_seq: int) -> list[str]:
     """Return the ids of the queues of a dataset whose pairs were drawn uniformly from all."""
-    query = select(Queue.id, Queue.options).where(
-        Queue.dataset_seq == dataset_seq, Queue.purpose == "calibration"
+    query = select(models.Queue.id, models.Queue.options).where(
+        models.Queue.dataset_seq == dataset_seq, models.Queue.purpose == "calibration"
     )
-    rows = await session.execute(query.order_by(Queue.seq))
+    rows = await session.execute(query.order_by(models.Queue.seq))
     return [name for name, options in rows if not options.get("of_named_pairs")]
 
 
 async def queues_of_named_pairs(session: AsyncSession, dataset_seq: int) -> set[str]:
     """Return the ids of the queues of a dataset that drew among pairs that somebody named."""
-    query = select(Queue.id, Queue.options).where(Queue.dataset_seq == dataset_seq)
+    query = select(models.Queue.id, models.Queue.options).where(
+        models.Queue.dataset_seq == dataset_seq
+    )
     rows = await session.execute(query)
     return {name for name, options in rows if options.get("of_named_pairs")}
 
@@ -170,8 +172,8 @@ async def queues_in_given_order(session: AsyncSession, dataset_seq: int) -> dict
 
     Queues that were made before this was stored followed the dataset's order.
     """
-    query = select(Queue.id, Queue.name, Queue.options).where(
-        Queue.dataset_seq == dataset_seq, Queue.purpose == "asked"
+    query = select(models.Queue.id, models.Queue.name, models.Queue.options).where(
+        models.Queue.dataset_seq == dataset_seq, models.Queue.purpose == "asked"
     )
     rows = await session.execute(query)
     return {queue: name for queue, name, options in rows if options.get("keeps_order", True)}
@@ -179,10 +181,10 @@ async def queues_in_given_order(session: AsyncSession, dataset_seq: int) -> dict
 
 async def labelled_since(session: AsyncSession, queues: Collection[str]) -> set[int]:
     """Return the pairs of a dataset whose first label came after the first of these queues was made."""
-    made = select(Queue.dataset_seq, func.min(Queue.created_at).label("at")).where(
-        Queue.id.in_(queues)
+    made = select(models.Queue.dataset_seq, func.min(models.Queue.created_at).label("at")).where(
+        models.Queue.id.in_(queues)
     )
-    first = made.group_by(Queue.dataset_seq).subquery()
+    first = made.group_by(models.Queue.dataset_seq).subquery()
     query = (
         select(Label.pair_seq)
         .join(PairRow, PairRow.seq == Label.pair_seq)
@@ -197,13 +199,13 @@ async def labelled_since(session: AsyncSession, queues: Collection[str]) -> set[
 async def waiting_for_votes(session: AsyncSession, dataset_seq: int) -> dict[int, str]:
     """Return the pairs that have votes of a queue and wait for more of them, with the queue's name."""
     query = (
-        select(QueueItem.pair_seq, Queue.name, Queue.options)
-        .join(Queue, Queue.seq == QueueItem.queue_seq)
+        select(models.QueueItem.pair_seq, models.Queue.name, models.Queue.options)
+        .join(models.Queue, models.Queue.seq == models.QueueItem.queue_seq)
         .where(
-            Queue.dataset_seq == dataset_seq,
-            Queue.purpose.in_(("calibration", "ranking", "asked")),
-            QueueItem.is_open,
-            QueueItem.votes > 0,
+            models.Queue.dataset_seq == dataset_seq,
+            models.Queue.purpose.in_(("calibration", "ranking", "asked")),
+            models.QueueItem.is_open,
+            models.QueueItem.votes > 0,
         )
     )
     rows = await session.execute(query)

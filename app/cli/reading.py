@@ -6,10 +6,11 @@ statistics.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 from urllib.parse import quote
 
 from app.cli.console import fail
@@ -26,7 +27,6 @@ from app.cli.service import (
 if TYPE_CHECKING:
     from app.core.db import Database, Stores
     from app.core.lists import Page, Paging
-    from app.core.settings import Settings
 
 Order = Literal["asc", "desc"]
 MOST_ROWS: Final = 1_000
@@ -50,6 +50,26 @@ class _Opened:
         return datetime.now(UTC)
 
 
+class _Chosen(Protocol):
+    """The settings that a look needs."""
+
+    @property
+    def database_url(self) -> str: ...
+    @property
+    def database_wait_seconds(self) -> float: ...
+    @property
+    def max_page_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """The settings that a look needs, where the environment names no other than the database."""
+
+    database_url: str
+    database_wait_seconds: float
+    max_page_bytes: int
+
+
 def page_of(
     collection: str,
     where: Where,
@@ -67,7 +87,7 @@ def page_of(
             )
             return page
 
-    async def read(stores: Stores, settings: Settings) -> Mapping[str, Any]:
+    async def read(stores: Stores, settings: _Chosen) -> Mapping[str, Any]:
         from app.core.lists import Paging
 
         paging = Paging(limit, after, order, settings.max_page_bytes)
@@ -84,10 +104,35 @@ def one_of(collection: str, ref: str, where: Where) -> Mapping[str, Any]:
             body: Mapping[str, Any] = tribunal.get(f"/v1/{collection}/{quote(ref, safe='')}")
             return body
 
-    async def read(stores: Stores, settings: Settings) -> Mapping[str, Any]:
+    async def read(stores: Stores, settings: _Chosen) -> Mapping[str, Any]:
         return await readers.look(stores, ref)
 
     return _here(read)
+
+
+# of the environment; no settings of the service
+_OF_THE_CLIENT: Final = {"TRIBUNAL_SERVER", "TRIBUNAL_API_KEY", "TRIBUNAL_OUTPUT"}
+_ADDRESSES: Final = {"DATABASE_URL", "TRIBUNAL_DATABASE_URL"}
+
+
+def _settings() -> _Chosen:
+    """Return the settings that a look needs.
+
+    To load all of them takes as long as to look: that is done where the environment has others than
+    the address of the database, of which each may be wrong, and where the address is.
+    """
+    from app.core.db import DEFAULT_URL, WAIT_SECONDS, checked_url
+    from app.core.lists import PAGE_BYTES
+
+    named = [name for name in os.environ if name.upper().startswith("TRIBUNAL_")]
+    others = set(named) - _OF_THE_CLIENT - _ADDRESSES
+    urls = [url for name, url in os.environ.items() if name.upper() in _ADDRESSES]
+    if others or len(urls) > 1:
+        return read_settings()
+    try:
+        return Plain(checked_url(*urls or [DEFAULT_URL]), WAIT_SECONDS, PAGE_BYTES)
+    except ValueError:
+        return read_settings()
 
 
 def _readers(collection: str) -> _Readers | None:
@@ -112,14 +157,14 @@ def _readers(collection: str) -> _Readers | None:
 
 
 def _here(
-    read: Callable[[Stores, Settings], Awaitable[Mapping[str, Any]]],
+    read: Callable[[Stores, _Chosen], Awaitable[Mapping[str, Any]]],
 ) -> Mapping[str, Any]:
     """Read from the database of the settings, which must exist; an old one is brought up to date."""
     import asyncio
 
     from app.core.errors import NotFound
 
-    settings = read_settings()
+    settings = _settings()
     refuse_missing(settings)
 
     async def opened() -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from app.bodies.batches import BatchBody
     from app.bodies.certificates import CertificateBody
     from app.client import Tribunal, TribunalClientError
+    from app.core.migrate import Placed
     from app.core.settings import Settings
 
 Server = Annotated[
@@ -115,7 +116,7 @@ def _service_here(only_reads: bool, changed: dict[str, Any]) -> Iterator[Tribuna
             fail(f"{error}; looked into {place}{made} {OTHER_PLACES}", details=error.problem)
 
 
-def refuse_missing(settings: Settings) -> None:
+def refuse_missing(settings: Placed) -> None:
     """Fail where there is no database; one that was made now would be empty."""
     from app.core.migrate import database_place, is_missing
 
@@ -212,7 +213,7 @@ def _reason(message: str) -> str:
 
 
 @contextmanager
-def database_errors(settings: Settings) -> Iterator[None]:
+def database_errors(settings: Placed) -> Iterator[None]:
     """Turn a database that cannot be reached or used into one line."""
     try:
         yield
@@ -231,7 +232,7 @@ def database_error_kinds() -> tuple[type[Exception], ...]:
     return SQLAlchemyError, CommandError, OSError, PostgresError
 
 
-def database_fault(settings: Settings, error: BaseException) -> str:
+def database_fault(settings: Placed, error: BaseException) -> str:
     """Return in one line what is wrong with the database."""
     from app.core.migrate import shown_url
 

@@ -24,7 +24,7 @@ import msgspec
 from sqlalchemy import DateTime, Text, event, text
 from sqlalchemy.engine import Connection, Dialect, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.exc import ArgumentError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 from sqlalchemy.types import TypeDecorator
@@ -32,7 +32,8 @@ from sqlalchemy.types import TypeDecorator
 from app.core.outages import BUSY, DatabaseFile, DatabaseUnavailable, outage
 from app.core.tasks import shielded
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS: Final = 30.0
+DEFAULT_URL: Final = "sqlite+aiosqlite:///tribunal.db"
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _encode_quickly = msgspec.json.Encoder().encode
 
@@ -263,6 +264,35 @@ async def _connected(session: AsyncSession) -> None:
 
 _IS_READ_ONLY = text("SELECT current_setting('transaction_read_only') = 'on'")
 _SAME_AGAIN = text("UPDATE alembic_version SET version_num = version_num")
+
+
+def checked_url(url: str) -> str:
+    """Return the address of a database with its async driver.
+
+    Raises:
+        ValueError: it is none that is known, or there is no folder for its file.
+    """
+    for plain, driver in (
+        ("sqlite://", "sqlite+aiosqlite://"),
+        ("postgresql://", "postgresql+asyncpg://"),
+        ("postgres://", "postgresql+asyncpg://"),
+    ):
+        if url.startswith(plain):
+            url = driver + url.removeprefix(plain)
+            break
+    if not url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
+        scheme = url.partition("://")[0] if "://" in url else "no scheme"
+        raise ValueError(f"it must start with sqlite:// or postgresql://, not {scheme}")
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # what is wrong is not repeated: the address may hold a password
+        raise ValueError("it is not the address of a database") from None
+    if url.startswith("sqlite") and parsed.database and ":" not in parsed.database:
+        folder = Path(parsed.database).parent
+        if not folder.is_dir():
+            raise ValueError(f"there is no folder {str(folder)!r} for the database")
+    return url
 
 
 def _is_in_memory(url: str) -> bool:

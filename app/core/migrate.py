@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection, make_url
@@ -12,7 +12,6 @@ from sqlalchemy.engine import Connection, make_url
 from app.core.db import Database
 from app.core.errors import ConfigurationInvalid
 from app.core.names import shown
-from app.core.settings import Settings
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -21,6 +20,14 @@ if TYPE_CHECKING:
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 _PACKAGE = "tribunal-judge"
 _STORED = text("SELECT version_num FROM alembic_version")
+
+
+class Placed(Protocol):
+    """What says where the database is: the settings, or the few of them that a look needs."""
+
+    @property
+    def database_url(self) -> str:
+        """Its address; it names an async driver."""
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -119,12 +126,12 @@ async def check(db: Database) -> None:
         await connection.run_sync(lambda c: command.check(alembic_config(c)))
 
 
-def shown_url(settings: Settings) -> str:
+def shown_url(settings: Placed) -> str:
     """Return the database's address without its password."""
     return make_url(settings.database_url).render_as_string(hide_password=True)
 
 
-def database_file(settings: Settings) -> Path | None:
+def database_file(settings: Placed) -> Path | None:
     """Return the file of an SQLite database; None for a server, or a database in memory."""
     url = make_url(settings.database_url)
     name = url.database or ""
@@ -132,18 +139,18 @@ def database_file(settings: Settings) -> Path | None:
     return Path(name).absolute() if is_file else None
 
 
-def database_place(settings: Settings) -> str:
+def database_place(settings: Placed) -> str:
     """Return where the database is: a whole path, or an address without its password."""
     return str(database_file(settings) or shown_url(settings))
 
 
-def could_be_made(settings: Settings) -> bool:
+def could_be_made(settings: Placed) -> bool:
     """Return whether there is a folder for the file of an SQLite database."""
     file = database_file(settings)
     return file is not None and file.parent.is_dir()
 
 
-def is_missing(settings: Settings) -> bool:
+def is_missing(settings: Placed) -> bool:
     """Return whether opening the service would create an empty database."""
     file = database_file(settings)
     return file is not None and not file.exists()

@@ -8,9 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Annotated, Any, Final
-
-from pydantic import AfterValidator, WithJsonSchema
+from typing import Final
 
 from app.core.inert import TURNING, UNSTORABLE, is_printable, printable
 from judges.errors import SLIP, nearest
@@ -23,14 +21,15 @@ _TURNING: Final = re.compile(f"[{TURNING}]")
 
 def fault_of(name: str) -> str | None:
     """Return what is wrong with a new name, or None."""
-    fault = _storing_fault(name)
+    fault = storing_fault(name)
     if fault is None and (found := _TURNING.search(name)):
         kind = "line break" if found.group() in "\u2028\u2029" else "mark of writing direction"
         return f"{shown(name)} holds a {kind} (U+{ord(found.group()):04X}), which no name may hold"
     return fault
 
 
-def _storing_fault(name: str) -> str | None:
+def storing_fault(name: str) -> str | None:
+    """Return what keeps a name, an old one too, from being stored, or None."""
     if not name:
         return "must not be empty"
     if len(name) > MAX_LENGTH:
@@ -44,7 +43,7 @@ def _storing_fault(name: str) -> str | None:
 
 def is_name(text: str) -> bool:
     """Return whether anything can have this name, old ones included; if not, no look-up is needed."""
-    return _storing_fault(text) is None
+    return storing_fault(text) is None
 
 
 def shown(value: object) -> str:
@@ -58,13 +57,6 @@ def shown(value: object) -> str:
     return spelt if len(spelt) <= _SHOWN_LENGTH + 2 else f"{spelt[:_SHOWN_LENGTH]}..."
 
 
-def _checked(name: str) -> str:
-    fault = _storing_fault(name)
-    if fault is not None:
-        raise ValueError(fault)
-    return name
-
-
 def alike(names: Iterable[str]) -> list[list[str]]:
     """Return the sets of names that differ by case or blanks alone, each sorted."""
     found: dict[str, set[str]] = {}
@@ -72,21 +64,6 @@ def alike(names: Iterable[str]) -> list[list[str]]:
         key = "".join(unicodedata.normalize("NFKC", name).split()).casefold()
         found.setdefault(key, set()).add(name)
     return [sorted(spellings) for spellings in found.values() if len(spellings) > 1]
-
-
-# what `fault_of` says, for the description of the API: the message of a faulty name is its own
-NAME_SCHEMA: Final[dict[str, Any]] = {
-    "minLength": 1,
-    "maxLength": MAX_LENGTH,
-    "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$",
-}
-Name = Annotated[str, AfterValidator(_checked), WithJsonSchema({"type": "string", **NAME_SCHEMA})]
-# as the key of an object, whose description has no place for a pattern
-Key = Annotated[
-    str,
-    AfterValidator(_checked),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_LENGTH}),
-]
 
 
 _MOST_NAMES: Final = 5

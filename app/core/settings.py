@@ -15,9 +15,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
+from app.core.db import DEFAULT_URL, WAIT_SECONDS, checked_url
 from app.core.errors import ConfigurationInvalid
 from app.core.limits import Limits
 
@@ -32,12 +31,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TRIBUNAL_", extra="ignore", frozen=True)
 
     database_url: str = Field(
-        "sqlite+aiosqlite:///tribunal.db",
+        DEFAULT_URL,
         validation_alias=AliasChoices("database_url", "DATABASE_URL", "TRIBUNAL_DATABASE_URL"),
         repr=False,  # it may hold a password
     )
     database_wait_seconds: float = Field(
-        30.0, gt=0, description="how long a request waits for a connection or for another writer"
+        WAIT_SECONDS,
+        gt=0,
+        description="how long a request waits for a connection or for another writer",
     )
     config: Path | None = None
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
@@ -131,27 +132,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _name_an_async_driver(cls, url: str) -> str:
-        for plain, driver in (
-            ("sqlite://", "sqlite+aiosqlite://"),
-            ("postgresql://", "postgresql+asyncpg://"),
-            ("postgres://", "postgresql+asyncpg://"),
-        ):
-            if url.startswith(plain):
-                url = driver + url.removeprefix(plain)
-                break
-        if not url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
-            scheme = url.partition("://")[0] if "://" in url else "no scheme"
-            raise ValueError(f"it must start with sqlite:// or postgresql://, not {scheme}")
-        try:
-            parsed = make_url(url)
-        except (ArgumentError, ValueError):
-            # what is wrong is not repeated: the address may hold a password
-            raise ValueError("it is not the address of a database") from None
-        if url.startswith("sqlite") and parsed.database and ":" not in parsed.database:
-            folder = Path(parsed.database).parent
-            if not folder.is_dir():
-                raise ValueError(f"there is no folder {str(folder)!r} for the database")
-        return url
+        return checked_url(url)
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,8 +31,10 @@ from app.datasets.records import (
     vote_from_row,
 )
 from app.datasets.score_columns import score_from_row
-from app.datasets.splits import Part, membership
 from judges.types import Pair, Score
+
+if TYPE_CHECKING:
+    from app.datasets.splits import Part
 
 _NO_SCORES: Final[dict[str, Score]] = {}
 
@@ -120,6 +122,10 @@ async def pair_keys(
     keys = [key_from_row(row, known) async for row in pair_queries.key_rows(session, dataset.seq)]
     if part is None:
         return keys
+    from app.datasets.splits import (
+        membership,  # only what splits needs it: pydantic is slow to load
+    )
+
     member = membership(part, {key.group for key in keys})
     return [key for key in keys if member.holds(key.group)]
 

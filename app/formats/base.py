@@ -7,8 +7,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 
+from app.core.fields import NAME_SCHEMA
 from app.core.inert import printable
-from app.core.names import NAME_SCHEMA, fault_of, shown
+from app.core.names import fault_of, shown
 from judges.types import Message
 
 _MAX_DEPTH: Final = 50

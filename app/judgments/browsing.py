@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import rfc3339
 from app.core.errors import NotFound, Unprocessable
+from app.core.fields import Name
 from app.core.models import Dataset, Verdict
-from app.core.names import Name, hint, shown
+from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets import stored_pairs

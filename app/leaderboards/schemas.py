@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from app.core.errors import Unprocessable
-from app.core.names import Key, Name
+from app.core.fields import Key, Name
 from app.datasets.splits import Part
 
 Method = Literal["bradley_terry", "win_rate", "average_win_rate", "counting", "elo"]

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.bodies.queues import Purpose, Said
+from app.core.fields import Name
 from app.core.models import OVERALL
-from app.core.names import Name
 from app.datasets.splits import Part
 from app.formats.base import AnyReference, AnyText, TrimmedName
 

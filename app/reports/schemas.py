@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.core.names import MAX_LENGTH, Key, Name
+from app.core.fields import Key, Name
+from app.core.names import MAX_LENGTH
 from app.datasets.splits import PART_PATTERN
 
 Names = Annotated[str, Field(min_length=1, max_length=20_000)]

@@ -28,7 +28,6 @@ from typing import (
 
 from typing_extensions import is_typeddict
 
-from app.bodies.judgments import ReasonBody, VerdictBody
 from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
 from app.core.names import shown
@@ -274,12 +273,12 @@ def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
     temporary.replace(folder / "_batch.json")
 
 
-# the fields that every verdict has, with their types: columns of all tables of verdicts
-VERDICT_FIELDS: Final[Mapping[str, Any]] = {
-    name: kind
-    for name, kind in get_type_hints(VerdictBody, include_extras=True).items()
-    if get_origin(kind) is not NotRequired
-}
+def verdict_fields() -> dict[str, Any]:
+    """Return the fields that every verdict has, with their types: columns of all tables of verdicts."""
+    from app.bodies.judgments import VerdictBody  # a look at a batch does not need it
+
+    hints = get_type_hints(VerdictBody, include_extras=True)
+    return {name: kind for name, kind in hints.items() if get_origin(kind) is not NotRequired}
 
 
 # only in answers to pairs that are posted
@@ -303,8 +302,10 @@ def arrow_type(pa: Any, kind: Any) -> Any:
 
 
 def _schema(pa: Any, *, has_models: bool, has_reasons: bool) -> Any:
+    from app.bodies.judgments import ReasonBody
+
     text, number, flag, count = pa.string(), pa.float64(), pa.bool_(), pa.int64()
-    verdict = {name: arrow_type(pa, kind) for name, kind in VERDICT_FIELDS.items()}
+    verdict = {name: arrow_type(pa, kind) for name, kind in verdict_fields().items()}
     # the promise is that of the run, which _batch.json states
     del verdict["promise"]
     usage = pa.struct(dict.fromkeys(USAGE, count))

@@ -19,7 +19,8 @@ import typer.main
 from typer.models import CommandInfo
 from typer.testing import CliRunner
 
-from app.cli import program
+from app.cli import program, reading
+from app.core.settings import Settings
 from tests.app.processes import ROOT
 from tests.app.rows import labelled_rows, ndjson
 
@@ -173,3 +174,79 @@ def test_a_look_at_the_database_here_starts_no_service(filled: Path, collection:
     asks = {"httpx", "app.client", "app.main", "app.api", "judges.registry", "asyncpg"}
     serves = {"fastapi", "starlette", "structlog", "prometheus_client", "uvicorn", "alembic"}
     assert not found & (asks | serves | STATISTICS | {"numpy", "scipy", "app.formats.canonical"})
+    assert not found & {
+        "pydantic",
+        "pydantic_settings",
+        "app.core.settings",
+        "app.bodies.judgments",
+    }
+    tables = {name.removeprefix("app.core.models.") for name in found if "core.models." in name}
+    assert tables == {"base", "data"} | OWN_TABLES[collection]
+
+
+OWN_TABLES: dict[str, set[str]] = {
+    "datasets": set(),
+    "calibrations": {"results"},
+    "batches": {"results", "batches"},
+    "leaderboards": {"results"},
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["base", "data", "results", "batches", "keys", "people", "monitors"]
+)
+def test_tables_refer_only_to_tables_that_are_loaded_before_them(name: str) -> None:
+    code = (
+        "import sys; from app.core import models; from importlib import import_module\n"
+        "for one in models._MODULES:\n"
+        "    tables = import_module(f'app.core.models.{one}').Base.metadata.tables.values()\n"
+        f"    if one == {name!r}: break\n"
+        "print(*(key.column for table in tables for key in table.foreign_keys))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_plain"),
+    [
+        ({}, True),
+        ({"TRIBUNAL_SERVER": "", "TRIBUNAL_OUTPUT": "json"}, True),
+        ({"TRIBUNAL_DATABASE_URL": "sqlite:///other.db"}, True),
+        ({"DATABASE_URL": "postgresql://user@host/base"}, True),
+        ({"TRIBUNAL_MAX_PAGE_BYTES": "2048"}, False),
+        ({"tribunal_database_wait_seconds": "3"}, False),
+        ({"DATABASE_URL": "sqlite:///one.db", "TRIBUNAL_DATABASE_URL": "sqlite:///two.db"}, False),
+    ],
+)
+def test_a_look_reads_the_settings_that_the_service_would(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    is_plain: bool,
+) -> None:
+    for name in [name for name in os.environ if "TRIBUNAL_" in name or name == "DATABASE_URL"]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    chosen, whole = reading._settings(), Settings()
+    assert isinstance(chosen, reading.Plain) is is_plain
+    for name in ("database_url", "database_wait_seconds", "max_page_bytes"):
+        assert getattr(chosen, name) == getattr(whole, name)
+
+
+@pytest.mark.parametrize("collection", ["datasets", "calibrations", "batches", "leaderboards"])
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TRIBUNAL_WORKERS", "few", "TRIBUNAL_WORKERS: Input should be a valid integer"),
+        ("DATABASE_URL", "mysql://x", "DATABASE_URL: it must start with sqlite://"),
+        ("DATABASE_URL", "", "DATABASE_URL: it must start with sqlite://"),
+        ("DATABASE_URL", "sqlite:////no/such/x.db", "DATABASE_URL: there is no folder '/no/such'"),
+    ],
+)
+def test_a_look_names_a_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch, collection: str, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    ended = CliRunner().invoke(program.app, [collection, "list"])
+    assert (ended.exit_code, said in ended.output) == (1, True), ended.output
