@@ -14,6 +14,7 @@ from benchmarks.measuring import Baseline, Benchmark, Contender
 _ROOT = Path(__file__).resolve().parents[1]
 _TRIBUNAL = (sys.executable, "-m", "app")
 _HELP, _READING = 1.5, 4.0
+_KINDS = ("datasets", "calibrations", "batches", "leaderboards")
 
 
 def prepare(*, is_small: bool) -> Benchmark:
@@ -23,7 +24,12 @@ def prepare(*, is_small: bool) -> Benchmark:
     row = '{"id":"p","prompt":"q","response_a":"a","response_b":"b"}\n'
     (folder / "one.jsonl").write_text(row)
     _run((*_TRIBUNAL, "import", str(folder / "one.jsonl")), here)()
-    verbs = (("--version", _HELP), ("--help", _HELP), ("datasets list", _READING))
+    verbs = (
+        ("--version", _HELP),
+        ("--help", _HELP),
+        *((f"{kind} list", _READING) for kind in _KINDS),
+        ("datasets show one", _READING),
+    )
     contenders = [
         Contender(
             f"tribunal {verb}",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from app.core.models import Batch
@@ -329,6 +328,8 @@ def cost_to_finish(total: int, totals: Mapping[str, Any]) -> dict[str, Any] | No
     mean = costs.get("sum", 0.0) / n
     variance = max(costs.get("squares", 0.0) / n - mean * mean, 0.0) * n / (n - 1)
     left = total - done(totals) + totals.get("not_admitted", 0)
+    from statistics import NormalDist  # a look at a batch seldom needs it
+
     # the pairs left vary too, not only the estimated mean
     spread = NormalDist().inv_cdf((1 + _LEVEL) / 2) * math.sqrt(variance * (left * left / n + left))
     return {

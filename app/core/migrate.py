@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -34,7 +35,7 @@ def alembic_config(connection: Connection | None = None) -> Config:
     """Return the configuration of our migrations, bound to an open connection."""
     from alembic.config import Config  # it takes longer to load than a database to be opened
 
-    config = Config()
+    config = Config(stdout=sys.stdout)  # not the one of the moment when alembic was loaded
     config.set_main_option("script_location", str(_SCRIPTS))
     config.attributes["connection"] = connection
     return config

@@ -17,12 +17,8 @@ if TYPE_CHECKING:
     from app.core.models.batches import (
         UNFINISHED_BATCH,
         Batch,
-        FilePiece,
         ProviderFile,
-        ProviderLine,
-        RejectedLine,
         Shard,
-        StoredFile,
         Verdict,
     )
     from app.core.models.data import (
@@ -34,6 +30,7 @@ if TYPE_CHECKING:
         RecordedScore,
         Score,
     )
+    from app.core.models.files import FilePiece, ProviderLine, RejectedLine, StoredFile
     from app.core.models.keys import ApiKey, IdempotencyKey, ServerSecret
     from app.core.models.monitors import Audit, Delivery, Monitor, Shadow, ShadowVerdict
     from app.core.models.people import Finish, Queue, QueueItem, QueueVote
@@ -49,7 +46,7 @@ if TYPE_CHECKING:
     )
 
 # tables refer to tables of the same module or of one before it
-_MODULES: Final = ("base", "data", "results", "batches", "keys", "people", "monitors")
+_MODULES: Final = ("base", "data", "results", "batches", "files", "keys", "people", "monitors")
 
 __all__ = [
     "JUDGE_SETTINGS",

@@ -193,7 +193,7 @@ OWN_TABLES: dict[str, set[str]] = {
 
 
 @pytest.mark.parametrize(
-    "name", ["base", "data", "results", "batches", "keys", "people", "monitors"]
+    "name", ["base", "data", "results", "batches", "files", "keys", "people", "monitors"]
 )
 def test_tables_refer_only_to_tables_that_are_loaded_before_them(name: str) -> None:
     code = (

@@ -126,6 +126,20 @@ def test_a_certificate_that_ends_and_its_renewal_are_shown() -> None:
     assert "'soon' is no length of time; write 30m, 12h, 90d or 8w" in wrong
 
 
+def test_a_look_at_the_database_says_what_the_service_says() -> None:
+    run_json("certify", "rivers", *JUDGES, "--target-agreement", "0.7")
+    run_json("batch", "rivers", *JUDGES)
+    run_json("leaderboard", "rivers")
+    with open_tribunal(None, None, only_reads=True) as tribunal:
+        for collection in ("datasets", "calibrations", "batches", "leaderboards"):
+            said = tribunal.get(f"/v1/{collection}", limit=20, order="desc")
+            assert said["data"]
+            assert run_json(collection, "list") == said
+            for one in said["data"]:
+                shown = tribunal.get(f"/v1/{collection}/{one['id']}")
+                assert run_json(collection, "show", one["id"]) == shown
+
+
 def test_a_calibration_that_never_was_is_said_to_be_none() -> None:
     assert "there is no calibration" in run("calibrations", "show", "cal_x", status=1)
 
