@@ -2,59 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 
 from judges.prompting.neutralising import CONTROL_TOKEN
 from judges.prompting.tokens import PlainText, PromptTokens
 from tests.judges.pairs import pair_of
-
-
-@dataclass
-class Added:
-    content: str
-    special: bool = True
-
-
-class Spelling:
-    """Encodes characters, and the longest added token that begins at a place."""
-
-    chat_template: Any = None
-    unk_token_id = None
-
-    def __init__(self, *added: Added) -> None:
-        self.added_tokens_decoder: Mapping[int, Added] = {-1 - n: a for n, a in enumerate(added)}
-
-    def get_vocab(self) -> Mapping[str, int]:
-        return {}
-
-    def encode(self, text: str, **options: Any) -> list[int]:
-        return list(self._ids(text))
-
-    def decode(self, token_ids: Sequence[int], **options: Any) -> str:
-        return "".join(map(chr, token_ids))
-
-    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
-        raise NotImplementedError
-
-    def _ids(self, text: str) -> Iterator[int]:
-        place = 0
-        by_length = sorted(
-            self.added_tokens_decoder.items(), key=lambda item: -len(item[1].content)
-        )
-        while place < len(text):
-            for token_id, token in by_length:
-                if text.startswith(token.content, place):
-                    yield token_id
-                    place += len(token.content)
-                    break
-            else:
-                yield ord(text[place])
-                place += 1
-
+from tests.judges.spelling import Added, Spelling
 
 ODD = Spelling(Added("~~turn~~"), Added("~~turn"), Added("<table>", special=False), Added("\n\n"))
 
