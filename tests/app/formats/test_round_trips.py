@@ -421,7 +421,7 @@ def test_scores_of_single_responses_are_written_once_and_the_rest_is_counted() -
     rows: list[Row] = [
         {**compared(a, b, scores_a=scored(a, n), scores_b=scored(b, n + 1)),
          "human": [vote], "judges": rated}
-        for n, (a, b) in enumerate(["xy", "yz"])
+        for n, (a, b) in enumerate([("x", "y"), ("y", "z")])
     ]  # fmt: skip
     rows[0]["human"] = [vote, {"annotator": "bob", "label": "a"}]
     rows[1]["judges"] = {**rated, "k": {"p_a": 0.5}}
@@ -439,7 +439,7 @@ def test_scores_of_single_responses_are_written_once_and_the_rest_is_counted() -
     rows = [
         compared(a, b, judge_score_a=scores[a], judge_score_b=scores[b])
         | {"human": [], "judges": {"judge_score": {"label": "a"}}}
-        for a, b in ("xy", "xz", "yz")
+        for a, b in (("x", "y"), ("x", "z"), ("y", "z"))
     ]
     found = trip("cje", rows)
     assert [pair.pair["model_b"] for pair in found.after] == ["y", "z", "z"]
