@@ -358,7 +358,7 @@ async def test_no_percentage_is_a_failure(server: ModelServer, said: str) -> Non
 async def test_requests_in_flight_reach_the_limit_and_stay_within(
     server: ModelServer, concurrency: int
 ) -> None:
-    server.pause_seconds = 0.1
+    server.holds_until, server.pause_seconds = concurrency, 0.05
     async with judge_at(server, concurrency=concurrency) as judge, asyncio.TaskGroup() as group:
         for number in range(30):
             group.create_task(judge.score(pair_of(pair_id=str(number))))
@@ -370,7 +370,7 @@ async def test_over_several_pools_of_connections_all_requests_are_in_flight_at_o
     server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
-    server.pause_seconds = 0.2
+    server.holds_until, server.pause_seconds = 20, 0.05
     made = OpenAISettings("dear", server.base_url, "judge", concurrency=20)
     judge = OpenAIJudge(made, load_template("pairwise", ("A", "B")))
     async with asyncio.TaskGroup() as group:

@@ -272,7 +272,7 @@ async def test_a_hosted_model_reads_the_conversation_as_its_template_lays_it_out
     first = f"<|user|>{PAIR.conversation[0].content}{end}<|assistant|>good good <|im_end|>{end}"
     assert first in {one.prompt for one in heard}
     assert {one.text for one in heard} == {"3", "2"}
-    assert score.usage.prompt == sum(one.usage.prompt for one in heard if one.usage is not None)
+    assert score.usage.prompt == sum(one.usage.prompt for one in heard)
     # a conversation of several turns has a response to each of them
     turns = (Message("user", "One?"), Message("user", "Two?"))
     pair = Pair("p", turns, ("good", "good"), ("bad", "bad"))
