@@ -11,6 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import asyncio
 import itertools
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -55,6 +56,9 @@ hypothesis.settings.register_profile(
 )
 SEARCH_FACTOR = int(os.environ.get("TRIBUNAL_SEARCH_FACTOR", "1"))
 hypothesis.settings.load_profile("search" if SEARCH_FACTOR > 1 else "tests")
+# a shell that starts the tests in the background has them ignore Ctrl-C, which some of them press
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # the command line prints tables to people; tests look at both, and nobody is a terminal
 os.environ.setdefault("TRIBUNAL_OUTPUT", "table")
 
