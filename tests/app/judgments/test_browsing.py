@@ -89,6 +89,6 @@ async def test_a_search_looks_window_by_window_and_so_far(
 async def test_a_pair_that_a_sorted_search_does_not_find_has_none_before_it(
     rivers: httpx.AsyncClient,
 ) -> None:
-    asked = {"judge": "x", "sort": "surest", "least": 0.9}
+    asked: Json = {"judge": "x", "sort": "surest", "least": 0.9}
     beside = (await rivers.get("/v1/datasets/rivers/pairs/p4", params=asked)).json()
     assert (beside["previous"], beside["next"]) == (None, "p1")
