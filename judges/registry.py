@@ -216,7 +216,7 @@ class _Workshop:
                 return Jury(name, table.members or ())
             case RewardTable():
                 return self._reward(name, table)
-            case OpenAITable() | VllmTable():
+            case _:
                 return self._asked(name, table, criterion)
 
     def _asked(self, name: str, table: OpenAITable | VllmTable, criterion: str) -> Judge:

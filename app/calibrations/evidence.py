@@ -7,6 +7,7 @@ and pairs. Numbers are in columns with one entry a pair; null stands for no numb
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,6 +23,7 @@ from app.calibrations.draws import PROBABILITY
 from app.calibrations.inputs import (
     CalibrationInputs,
     Sample,
+    as_hashed,
     gather,
     opinions,
 )
@@ -67,6 +69,32 @@ class Basis:
             Unprocessable: the request cannot be honoured on these pairs.
         """
         return replace(gather(request, self.sample, self.table), costs=self.costs)
+
+
+def hash_of_others(
+    evidence: CalibrationInputs, pool: ScoreTable | None, traffic: Traffic | None = None
+) -> str | None:
+    """Return a hash of what a test reads of pairs beside the labelled ones; None if it reads nothing.
+
+    The order of the pool does not matter. That of the traffic does: folds of it are drawn by row.
+    """
+    if pool is None and traffic is None:
+        return None
+    read: dict[str, FloatArray | None] = {}
+    if pool is not None:
+        said = as_hashed(np.hstack([pool.p_a, pool.p_tie]))
+        read["pool"] = said[np.lexsort(said.T[::-1])]
+    if traffic is not None:
+        read |= {"traffic": traffic.p_a, "traffic_features": traffic.traffic_features}
+        ours = {"features": traffic.features, "density_ratio": traffic.density_ratio}
+        order = evidence.by_content
+        read |= {name: None if one is None else one[order] for name, one in ours.items()}
+    digest = hashlib.sha256()
+    for name, numbers in read.items():
+        if numbers is not None:
+            digest.update(f"{name} {numbers.shape}\n".encode("ascii"))
+            digest.update(as_hashed(numbers).tobytes())
+    return digest.hexdigest()
 
 
 def certify(

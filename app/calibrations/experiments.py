@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.calibrations.inputs import CalibrationInputs
 from app.calibrations.plans import look_at, record
 from app.calibrations.schemas import CalibrationIn, JudgeOrder, Name, Queues, Share, Ties
+from app.calibrations.service import pool_scores
 from app.core.errors import Unprocessable
 from app.core.runtime import Runtime
 from app.datasets.splits import Part
@@ -110,7 +111,8 @@ async def _made(running: Runtime, request: ExperimentIn) -> dict[str, Any]:
         wanted.model_copy(update={"target_agreement": target})
         for target in request.target_agreements
     ]
-    await record(running, seen, look)
+    # no split reads the pool, but certificates of these targets would
+    await record(running, seen, look, await pool_scores(running, look.prepared))
     return {
         "object": "experiment",
         "dataset": look.prepared.dataset.id,

@@ -172,22 +172,31 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
 
 
 def hash_of_test(
-    request: CalibrationIn, fingerprints: Sequence[str], label_set_hash: str, scores: str
+    request: CalibrationIn,
+    fingerprints: Sequence[str],
+    label_set_hash: str,
+    scores: str,
+    others: str | None = None,
 ) -> str:
     """Return a hash that is equal for two requests that test the same labels in the same way.
 
     Two hashes that differ make two tests of the labels, so what may tell another result goes in.
-    Scores do: those that came with a dataset can change while their judge's fingerprint stays. Tests
-    from before the scores went in count beside the new ones: more tests than there were promise less.
+    Scores do: those that came with a dataset can change while their judge's fingerprint stays. Other
+    pairs do: they say where a test starts, or how often a labelled pair counts. Tests from before
+    these went in count beside the new ones: more tests than there were promise less.
 
     Args:
         request: What is certified.
         fingerprints: Of the judges, from cheap to strong.
         label_set_hash: Hash of the labels.
         scores: Hash of what the judges said, see `hash_of_scores`.
+        others: Hash of the pool and the traffic, see `evidence.hash_of_others`; None without them.
     """
     asked = request.model_dump(mode="json")
     asked["scores"] = scores
+    if others is not None:
+        # as the labels do for their dataset, what is in it stands for its name
+        asked |= {"pool": None, "traffic": None, "others": others}
     # a field with its default value asks for the same as before the field existed
     if request.max_shift == 1.0:
         del asked["max_shift"]
@@ -207,13 +216,18 @@ def hash_of_test(
 def hash_of_scores(evidence: CalibrationInputs) -> str:
     """Return a hash of what the judges said of the labelled pairs; their order does not matter."""
     names = [key.content_hash or "" for key in evidence.keys]
-    order = sorted(range(len(names)), key=names.__getitem__)
-    # a file keeps fewer digits than an array, and there is more than one NaN and zero
-    said = np.round(evidence.p_a, 9)[order] + 0.0
-    said[np.isnan(said)] = np.nan
+    order = evidence.by_content
     digest = hashlib.sha256("\n".join(names[row] for row in order).encode("ascii"))
-    digest.update(said.astype("<f8").tobytes())
+    digest.update(as_hashed(evidence.p_a)[order].tobytes())
     return digest.hexdigest()
+
+
+def as_hashed(numbers: FloatArray) -> FloatArray:
+    """Return numbers with the same bytes wherever they are as good as equal."""
+    # a file keeps fewer digits than an array, and there is more than one NaN and zero
+    rounded = np.round(numbers, 9) + 0.0
+    rounded[np.isnan(rounded)] = np.nan
+    return rounded.astype("<f8")
 
 
 def columns_of(request: CalibrationIn, n_judges: int) -> Columns:
@@ -309,6 +323,11 @@ class CalibrationInputs:
             self.slices,
             self.exposure,
         )
+
+    @property
+    def by_content(self) -> list[int]:
+        """The rows in the order of their texts, which is the same wherever they are imported."""
+        return sorted(range(len(self.keys)), key=lambda row: self.keys[row].content_hash or "")
 
     @property
     def prompts_in_several_groups(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.calibrations.evidence import certify
+from app.calibrations.evidence import certify, hash_of_others
 from app.calibrations.inputs import (
     CalibrationInputs,
     Prepared,
@@ -140,7 +140,7 @@ async def _made(running: Runtime, request: PlanIn) -> dict[str, Any]:
         points = await running.pools.experiments.run_for_client(_frontier, request, evidence, pool)
     except CalibrationError as error:
         raise Unprocessable.whole(str(error)) from error
-    await record(running, wanted, look)
+    await record(running, wanted, look, pool)
     return {
         "object": "plan",
         "dataset": look.prepared.dataset.id,
@@ -192,13 +192,23 @@ def _not_scored(prepared: Prepared, table: ScoreTable, live: list[bool]) -> str:
     )
 
 
-async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> None:
-    """Record a plan or an experiment in the ledger of the labels' uses."""
+async def record(
+    running: Runtime, wanted: list[CalibrationIn], look: Look, pool: ScoreTable | None
+) -> None:
+    """Record a plan or an experiment in the ledger of the labels' uses.
+
+    Args:
+        running: The service.
+        wanted: The certificates that were looked ahead to.
+        look: The labels.
+        pool: What those certificates would read beside them.
+    """
     evidence = look.evidence
     label_set = sets.label_set_hash(evidence.keys, look.prepared.votes)
     fingerprints, scores = look.prepared.fingerprints, hash_of_scores(evidence)
+    others = hash_of_others(evidence, pool)
     tests = {
-        hash_of_test(one, fingerprints, label_set, scores): one.failure_probability
+        hash_of_test(one, fingerprints, label_set, scores, others): one.failure_probability
         for one in wanted
     }
     async with running.db.write() as session:

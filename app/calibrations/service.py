@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
-from app.calibrations.evidence import Basis, certified, written
+from app.calibrations.evidence import Basis, certified, hash_of_others, written
 from app.calibrations.inputs import (
     CalibrationInputs,
     Prepared,
@@ -355,7 +355,7 @@ async def _store(
         certificate.label_set_hash = label_set_hash
         # pairs that the label rule left out were read too: their labels decided what remains
         await queries.add_pairs(session, certificate.seq, [key.seq for key in prepared.sample.keys])
-        uses = await _uses(session, request, prepared, evidence, label_set_hash)
+        uses = await _uses(session, request, prepared, made, label_set_hash)
         is_certified = found.certificate.is_certified
         body |= {
             "claim": claim_of_later_use(body["claim"], uses, is_certified=is_certified),
@@ -376,12 +376,14 @@ async def _uses(
     session: AsyncSession,
     request: CalibrationIn,
     prepared: Prepared,
-    evidence: CalibrationInputs,
+    made: Made,
     label_set_hash: str,
 ) -> sets.Uses:
     """Record this test of its labels, and count all tests of them."""
+    evidence, basis = made.evidence, made.basis
     own_marks = sets.marks(evidence.keys)
-    test = hash_of_test(request, prepared.fingerprints, label_set_hash, hash_of_scores(evidence))
+    scores, others = hash_of_scores(evidence), hash_of_others(evidence, basis.pool, basis.traffic)
+    test = hash_of_test(request, prepared.fingerprints, label_set_hash, scores, others)
     tests = {test: request.failure_probability}
     await sets.record(session, own_marks, tests, is_plan=False)
     return await sets.count(session, own_marks)

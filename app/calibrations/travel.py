@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.bodies.documents import EvidenceBody, LabelUses
 from app.calibrations import queries
 from app.calibrations.document import composed, verify
-from app.calibrations.evidence import read, written
-from app.calibrations.inputs import CalibrationInputs, hash_of_scores, hash_of_test, prepare
+from app.calibrations.evidence import hash_of_others, read, written
+from app.calibrations.inputs import hash_of_scores, hash_of_test, prepare
 from app.calibrations.schemas import as_asked
 from app.calibrations.service import UNFINISHED, collect
 from app.calibrations.signing import Fault, signing_key
@@ -95,12 +95,14 @@ async def take_in(running: Runtime, document: Any) -> CalibrationRow:
     if expires_at and expires_at <= running.now():
         raise Conflict(f"calibration {document['id']} expired at {document['expires_at']}")
     _refuse_other_judges(running, document)
-    evidence = await running.pools.calibrations.run(_inputs, document)
+    test = await running.pools.calibrations.run(_test, document)
     async with running.db.write() as session:
         known = await by_public_id(session, CalibrationRow, document["id"])
         if known is None:
             stored = await _store(session, document, running.now())
-            await _record_use(session, document, evidence)
+            if test is not None:
+                # in the ledger here, so that later tests of its labels count it
+                await sets.record(session, *test, is_plan=False)
             return stored
         if known.body != _body(document) or known.request != document["request"]:
             raise Conflict(f"there is another calibration with the id {document['id']}")
@@ -176,25 +178,20 @@ async def _store(
     return certificate
 
 
-def _inputs(document: Mapping[str, Any]) -> CalibrationInputs:
-    request = as_asked(document["request"])
-    names = [judge["name"] for judge in document["judges"]]
-    return read(document["evidence"], request, names).inputs(request)
-
-
-async def _record_use(
-    session: AsyncSession, document: Mapping[str, Any], evidence: CalibrationInputs
-) -> None:
-    """Record the test in the local ledger, so that later tests of its labels count it."""
+def _test(document: Mapping[str, Any]) -> tuple[list[str], dict[str, float]] | None:
+    """Return the marks of a certificate's labels and the test of them; None for an early document."""
     label_set_hash = document["certificate"].get("label_set_hash")
     if label_set_hash is None:
-        return
+        return None
     request = as_asked(document["request"])
-    fingerprints = [judge["fingerprint"] for judge in document["judges"]]
-    test = hash_of_test(request, fingerprints, label_set_hash, hash_of_scores(evidence))
-    await sets.record(
-        session, sets.marks(evidence.keys), {test: request.failure_probability}, is_plan=False
+    names, fingerprints = zip(
+        *((judge["name"], judge["fingerprint"]) for judge in document["judges"]), strict=True
     )
+    basis = read(document["evidence"], request, names)
+    evidence = basis.inputs(request)
+    scores, others = hash_of_scores(evidence), hash_of_others(evidence, basis.pool, basis.traffic)
+    test = hash_of_test(request, fingerprints, label_set_hash, scores, others)
+    return sets.marks(evidence.keys), {test: request.failure_probability}
 
 
 def _dataset(document: Mapping[str, Any], evidence: EvidenceBody, moment: datetime) -> Dataset:

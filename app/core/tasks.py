@@ -64,23 +64,22 @@ def noticing_stop(notice: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    # without an earlier handler the system's default stays
+    before = {
+        number: earlier for number in _SIGNALS if callable(earlier := signal.getsignal(number))
+    }
 
     def hear(number: int, frame: FrameType | None) -> None:
         notice()
-        earlier = before[signal.Signals(number)]
-        if callable(earlier):
-            earlier(number, frame)
+        before[signal.Signals(number)](number, frame)
 
-    # without an earlier handler the system's default stays
-    heard = [number for number, earlier in before.items() if callable(earlier)]
-    for number in heard:
+    for number in before:
         signal.signal(number, hear)
     try:
         yield
     finally:
-        for number in heard:
-            signal.signal(number, before[number])
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 # without a request, other tasks run as often; with one, for so many times as long as a step took

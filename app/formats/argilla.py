@@ -144,7 +144,7 @@ def _label_said(question: str, value: object, sides: tuple[str, str], heard: Hea
         value = value[0]
     if isinstance(value, list):
         raise RowInvalid(
-            f"responses.{question}.0.value: {shown(value)} does not rank response1 and response2"
+            f"responses.{question}: {shown(value)} does not rank response1 and response2"
         )
     if isinstance(value, str) and (len(value) > _LONGEST_LABEL or "\n" in value):
         heard.notes[f"texts written to the question {question!r}, not kept"] += 1
@@ -252,7 +252,7 @@ def _answers_in(row: Mapping[str, Any], question: str) -> list[dict[str, Any]]:
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
-    """Return the canonical row; answers that are not submitted are no votes.
+    """Return the canonical row of a prepared record.
 
     Raises:
         RowInvalid: a field cannot be read.
@@ -266,21 +266,12 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
         "id": row.get("id", row.get("external_id")),
         "metadata": {name: value for name, value in metadata.items() if name not in _OWN},
         **aside,
-        "human": [vote for _, vote in _votes(row, first) if vote is not None],
+        "human": list(_votes(row, first)),
     }
     if "prompt" not in aside and "messages" not in aside:
         texts = sided(first, fields["response1"], fields["response2"])
         converted |= {"prompt": fields.get("prompt"), **texts}
     return converted
-
-
-def notes(row: Mapping[str, Any]) -> dict[str, int]:
-    """Count the responses that are no votes."""
-    counts: dict[str, int] = {}
-    for why, vote in _votes(row, "a"):
-        if vote is None:
-            counts[why] = counts.get(why, 0) + 1
-    return counts
 
 
 def _aside(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,40 +288,17 @@ def _aside(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return aside
 
 
-def _votes(row: Mapping[str, Any], first: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Yield every response: its vote, or the reason why it has none."""
-    for place, response, value in _responses(row):
-        status = response.get("status") or "submitted"
-        if str(status).lower() != "submitted":
-            yield f"{status} responses", None
-            continue
-        kept = response.get(ASIDE)
-        yield (
-            "",
-            {
+def _votes(row: Mapping[str, Any], first: str) -> Iterator[dict[str, Any]]:
+    """Yield the vote of every answer, each a ranking since the record was prepared."""
+    for question, answers in row["responses"].items():
+        for answer in answers:
+            kept = answer.get(ASIDE)
+            label = _label(f"responses.{question}", answer["value"])
+            yield {
                 **(kept if isinstance(kept, dict) else {}),
-                "annotator": response.get("user_id"),
-                "label": turned(_label(place, value), first),
-            },
-        )
-
-
-def _responses(row: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], object]]:
-    """Yield the place, the response and the ranking of every answer to a ranking question."""
-    responses = row.get("responses") or []
-    if isinstance(responses, dict):
-        for question, answers in responses.items():
-            for number, answer in enumerate(_objects(f"responses.{question}", answers)):
-                if _is_ranking(answer.get("value")):
-                    yield f"responses.{question}.{number}.value", answer, answer.get("value")
-        return
-    for number, response in enumerate(_objects("responses", responses)):
-        values = response.get("values") or {}
-        rankings = values.items() if isinstance(values, dict) else ()
-        for question, answer in rankings:
-            value = answer.get("value") if isinstance(answer, dict) else answer
-            if _is_ranking(value):
-                yield f"responses.{number}.values.{question}.value", response, value
+                "annotator": answer.get("user_id"),
+                "label": turned(label, first),
+            }
 
 
 def _objects(place: str, values: object) -> list[dict[str, Any]]:
@@ -339,13 +307,9 @@ def _objects(place: str, values: object) -> list[dict[str, Any]]:
     return values
 
 
-def _is_ranking(value: object) -> bool:
-    return isinstance(value, list)
-
-
-def _label(place: str, value: object) -> str:
+def _label(place: str, ranking: list[Any]) -> str:
     ranks: dict[str, int] = {}
-    for number, entry in enumerate(value if isinstance(value, list) else []):
+    for number, entry in enumerate(ranking):
         # without ranks the list itself is the order
         name: object = entry
         rank: object = number
@@ -355,7 +319,7 @@ def _label(place: str, value: object) -> str:
             raise RowInvalid(f"{place}: {shown(entry)} is no rank of a response")
         ranks[name] = rank
     if ranks.keys() != {"response1", "response2"}:
-        raise RowInvalid(f"{place}: {shown(value)} does not rank response1 and response2")
+        raise RowInvalid(f"{place}: {shown(ranking)} does not rank response1 and response2")
     one, other = ranks["response1"], ranks["response2"]
     return "tie" if one == other else "a" if one < other else "b"
 

@@ -221,6 +221,8 @@ def votes_of(row: Mapping[str, Any]) -> list[VoteIn]:
     said = row.get("human")
     if said is None:
         said = [{name: value for name, value in row.items() if name != "id"}]
+    if not isinstance(said, list):
+        raise RowInvalid(f"human: {shown(said)} is not a list of votes")
     try:
         return [VoteIn.model_validate(vote) for vote in said]
     except ValidationError as error:

@@ -63,7 +63,7 @@ def _decision(number: int, one: object) -> str | None:
     decision = one.get("decision") if isinstance(one, dict) else None
     if decision is None:
         return None
-    if decision not in _LABELS:
+    if not isinstance(decision, str) or decision not in _LABELS:
         known = ", ".join(_LABELS)
         raise RowInvalid(f"judgments.{number}.decision: {shown(decision)} is none of {known}")
     return _LABELS[decision]

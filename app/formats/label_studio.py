@@ -111,12 +111,18 @@ def _of_flat(row: Mapping[str, Any], heard: Heard) -> Row:
 
 
 def _flat_answer(name: str, value: object, heard: Heard) -> str | None:
-    choices = value.get("choices") if isinstance(value, dict) else None
-    if isinstance(choices, list) and len(choices) == 1:
+    choices = _choices(value)
+    if len(choices) == 1:
         value = choices[0]
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
     return heard.answer(f"the control {name!r}", value, is_quiet=True)
+
+
+def _choices(value: object) -> list[Any]:
+    """Return what was chosen of a control; none where its value is not that of choices."""
+    chosen = value.get("choices") if isinstance(value, dict) else None
+    return chosen if isinstance(chosen, list) else [] if is_empty(chosen) else [chosen]
 
 
 def _understood(annotation: Row, sides: tuple[str, str], heard: Heard) -> Row | None:
@@ -129,8 +135,8 @@ def _understood(annotation: Row, sides: tuple[str, str], heard: Heard) -> Row | 
     chosen = [
         (str(result.get("from_name") or "choices"), choice)
         for result in objects
-        if result.get("type") == "choices" and isinstance(result.get("value"), dict)
-        for choice in result["value"].get("choices") or ()
+        if result.get("type") == "choices"
+        for choice in _choices(result.get("value"))
     ]
     labels = [
         label
@@ -166,7 +172,7 @@ def _has_rating(results: Sequence[Row]) -> bool:
 def _rating(result: Row) -> float | None:
     value, kind = result.get("value"), result.get("type")
     found = value.get(kind) if isinstance(value, dict) and kind in ("rating", "number") else None
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def _rated(results: Sequence[Row], sides: tuple[str, str], heard: Heard) -> str | None:
@@ -304,8 +310,7 @@ def _answer(number: int, result: Mapping[str, Any]) -> str | None:
     if kind not in ("pairwise", "choices") or not isinstance(value, dict):
         return None
     if kind == "choices":
-        chosen = value.get("choices")
-        labels = [spelt(choice) for choice in chosen] if isinstance(chosen, list) else []
+        labels = [spelt(choice) for choice in _choices(value)]
         if "tie" in labels or BOTH_BAD in labels:
             return "tie"
         return labels[0] if labels and len(set(labels)) == 1 else None

@@ -172,7 +172,7 @@ def _content(place: str, content: object) -> str:
         return content
     parts = content if isinstance(content, list) else [content]
     texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    kinds = {part.get("type", "text") for part in parts if isinstance(part, dict)}
+    kinds = {str(part.get("type", "text")) for part in parts if isinstance(part, dict)}
     if kinds - {"text"} or not all(isinstance(text, str) for text in texts):
         raise RowInvalid(f"{place}: holds something that is not a text")
     return "\n".join(map(str, texts))

@@ -324,6 +324,6 @@ def _record(one: object, other: object) -> Row | None:
 def _rating(value: object) -> float | None:
     try:
         found = float(value) if isinstance(value, int | float | str) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return None if math.isnan(found) else found

@@ -261,7 +261,6 @@ DIALECTS: Final[dict[str, Dialect]] = {
             "fields with prompt, response1, response2; responses",
             argilla.matches,
             argilla.convert,
-            notes=argilla.notes,
             prepare=_prepared(argilla.prepared),
         ),
         Dialect(

@@ -7,6 +7,7 @@ second; `probs` are the judge's for either, and p_a is the first's share of both
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -52,13 +53,15 @@ def _p_a(row: Mapping[str, Any]) -> float | None:
         return None
     if not isinstance(probs, list) or len(probs) != 2 or not all(map(_is_amount, probs)):
         raise RowInvalid(f"probs: {shown(probs)} are not two probabilities")
-    total = float(sum(probs))
+    total = sum(map(float, probs))
     return float(probs[0]) / total if total > 0 and math.isfinite(total) else None
 
 
 def _is_amount(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and not value < 0  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    is_too_large = isinstance(value, int) and value > sys.float_info.max
+    return not (value < 0 or is_too_large)
 
 
 def _judge(piece: Piece) -> str:

@@ -116,21 +116,18 @@ _VERDICTS: Final = ("label", "winner", "preference")
 
 
 def cell_values(
-    header: Sequence[str],
-    cells: Sequence[str],
-    places: Sequence[tuple[str, int]] | None = None,
+    header: Sequence[str], cells: Sequence[str], places: Sequence[tuple[str, int]]
 ) -> dict[str, Any]:
     """Return the row of a CSV line as a JSON file would have it.
 
     Args:
         header: The names of the columns, as the file has them.
         cells: Of one row.
-        places: What each column is called in the row, with its place, where names are declared.
+        places: What each column is called in the row, with its place.
     """
     written = _unmarked(header, {n: c for n, c in zip(header, cells, strict=True) if n and c})
-    if places is not None:
-        written = {n: written[header[at]] for n, at in places if header[at] in written}
-        header = [name for name, _ in places]
+    written = {n: written[header[at]] for n, at in places if header[at] in written}
+    header = [name for name, _ in places]
     filled = {n: c for n, c in written.items() if n not in _NAMES or not c.isspace()}
     has_texts = any(name in _TEXTS or name in ("messages", "responses_a") for name in filled)
     empty = {

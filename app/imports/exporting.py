@@ -343,9 +343,7 @@ class _Parquet(Sheet):
         import pyarrow as pa
 
         columns = {name: [row.get(name) for row in rows] for name in self.columns}
-        table = pa.table(columns, schema=self._writer.schema)
-        if rows:
-            self._writer.write_table(table)
+        self._writer.write_table(pa.table(columns, schema=self._writer.schema))
 
     def finish(self) -> None:
         self._writer.close()

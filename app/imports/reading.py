@@ -360,8 +360,7 @@ def _add(staging: Staging, reader: Reader, found: Read, raw: RawRow) -> None:
 
 def _repeats(reader: Reader) -> Repeats:
     dialect = reader.dialect
-    if dialect is None:
-        return Repeats()
+    assert dialect is not None  # a row was read
     return Repeats(
         dialect.has_vote_rows,
         has_unique_ids=dialect.has_unique_ids,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.core.limits import Limits, too_many
-from app.core.names import shown
+from app.core.names import is_name, shown
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow, ParsedVote
 from app.imports.columns import (
@@ -323,6 +323,8 @@ class Staging:
 
     def models(self, pair_id: str) -> tuple[str | None, ...] | None:
         """Return the names of the two models of a pair; None where no pair has this id."""
+        if not is_name(pair_id):
+            return None
         query = "SELECT model_a, model_b FROM staged WHERE id = ?"
         found = self.connection.execute(query, (pair_id,)).fetchone()
         return None if found is None else tuple(found)

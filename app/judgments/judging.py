@@ -235,8 +235,8 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
     async def put_off(so_far: CascadeVerdict) -> None:
         subject = by_id[so_far.id]
         late.add(_content(subject))
-        if waiting is not None:
-            await waiting.put_off(knowledge.judged(subject, so_far, payer))
+        assert waiting is not None  # elsewhere no answer may wait
+        await waiting.put_off(knowledge.judged(subject, so_far, payer))
 
     with answers_may_wait(waiting.desk if waiting else None):
         for wave in _waves(subjects):

@@ -149,9 +149,8 @@ async def batch_verdicts(
 
 
 async def add_audits(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store audits."""
-    if rows:
-        await session.execute(insert(Audit), list(rows))
+    """Store audits, of which there is one at least."""
+    await session.execute(insert(Audit), list(rows))
 
 
 async def answered(
@@ -395,6 +394,5 @@ async def shadows_of(session: AsyncSession, certificate_seq: int) -> Sequence[Sh
 
 
 async def add_shadow_verdicts(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store pairs that wait for a candidate."""
-    if rows:
-        await session.execute(insert(ShadowVerdict), list(rows))
+    """Store pairs that wait for a candidate, of which there is one at least."""
+    await session.execute(insert(ShadowVerdict), list(rows))

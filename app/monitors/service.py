@@ -13,7 +13,7 @@ from app.bodies.monitors import AuditsBody, MonitorBody
 from app.calibrations import stored as calibrations
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, Unprocessable
-from app.core.lists import Page, Paging, by_public_id, page_of, required
+from app.core.lists import Page, Paging, page_of, required
 from app.core.models import Audit, CalibrationRow, Monitor, new_id
 from app.core.names import shown
 from app.core.runtime import Runtime
@@ -337,11 +337,13 @@ async def alarms(running: Runtime) -> list[dict[str, str]]:
 
 
 async def watching(running: Runtime, calibration_id: str) -> list[MonitorBody]:
-    """Return the monitors that watch a certificate; none for one that is not there."""
+    """Return the monitors that watch a certificate.
+
+    Raises:
+        NotFound: there is no such certificate.
+    """
     async with running.db.read() as session:
-        certificate = await by_public_id(session, CalibrationRow, calibration_id)
-        if certificate is None:
-            return []
+        certificate = await calibrations.require(session, calibration_id)
         return [
             await show(session, one) for one in await queries.watching(session, certificate.seq)
         ]

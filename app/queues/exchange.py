@@ -35,6 +35,7 @@ from app.queues.schemas import AnswerIn, Tool
 
 _ITEM: Final = "item"
 _MOST_REJECTED: Final = 1_000
+_LONGEST_SECONDS: Final = 1e9
 _MODULES: Final[Mapping[str, Any]] = {"label_studio": label_studio, "argilla": argilla}
 
 
@@ -193,7 +194,8 @@ def _answer(vote: Vote, left_is: str, *, has_ties: bool) -> AnswerIn:
         said = "tie" if has_ties else "skip"
     details = {name: vote.details[name] for name in ("comment",) if vote.details.get(name)}
     seconds = vote.details.get("lead_time")
-    if isinstance(seconds, int | float) and seconds >= 0:
+    # a number that is no time is left out: the answer counts all the same
+    if isinstance(seconds, int | float) and 0 <= seconds <= _LONGEST_SECONDS:
         details["seconds"] = float(seconds)
     return AnswerIn(item=vote.item, label=said, **details)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from judges.openai.replies import Position, Reply, bare
@@ -351,12 +353,8 @@ def _position_of(said: _Said, text: str, reply: Reply, matcher: LabelMatcher) ->
     found = None if seen is None else _find_label(seen, matcher, is_cut=_is_cut(reply))
     if found is None or found.label != said.label:
         return None
-    ends = 0
-    for index, token in enumerate(tokens):
-        ends += len(token)
-        if ends > start + found.start:
-            return index if matcher.index_of_text(token) == said.label else None
-    return None
+    index = bisect_right(list(accumulate(map(len, tokens))), start + found.start)
+    return index if matcher.index_of_text(tokens[index]) == said.label else None
 
 
 def _read_position(position: Position, reading: Reading) -> LabelProbabilities | JudgeFailure:

@@ -447,12 +447,9 @@ def _spelled(name: str) -> str:
 def _unused_suffix(texts: Sequence[str]) -> str:
     # Sort, so that the suffix does not depend on the response order.
     material = json.dumps(sorted(texts)).encode("ascii")
-    for attempt in count():
-        digest = hashlib.sha256(attempt.to_bytes(8, "big") + material).hexdigest()
-        suffix = digest[:_SUFFIX_LENGTH]
-        if not any(suffix in text for text in texts):
-            return f"-{suffix}"
-    raise AssertionError("unreachable")
+    digests = (hashlib.sha256(n.to_bytes(8, "big") + material).hexdigest() for n in count())
+    suffixes = (digest[:_SUFFIX_LENGTH] for digest in digests)
+    return next(f"-{one}" for one in suffixes if not any(one in text for text in texts))
 
 
 def _check_labels(labels: Sequence[str]) -> None:

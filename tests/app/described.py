@@ -6,10 +6,24 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import httpx
 import jsonschema_rs
+from pydantic import TypeAdapter
+from typing_extensions import TypeAliasType, is_typeddict
 
 from app.core.settings import Settings
 from app.main import create_app
@@ -89,3 +103,35 @@ async def check_described(response: httpx.Response) -> None:
         fault = Description.own().fault_of(response)
         request = response.request
         assert fault is None, f"{request.method} {request.url} answers otherwise: {fault}"
+
+
+def body_of(kind: Any, /, **given: Any) -> Any:
+    """Return an answer of a kind: the least that it may say, and the fields given.
+
+    It is held against the kind, so that a test shows nothing that the service could not answer.
+    """
+    body = {
+        name: given[name] if name in given else _least(of)
+        for name, of in get_type_hints(kind, include_extras=True).items()
+        if name in given or get_origin(of) is not NotRequired
+    }
+    TypeAdapter(kind).validate_python(body)
+    return body
+
+
+_LEAST: Final = {str: "", int: 0, float: 0.0, bool: False}
+
+
+def _least(kind: Any) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Annotated, Required):
+        return _least(arguments[0])
+    if isinstance(kind, TypeAliasType):  # any JSON
+        return None
+    if origin in (Union, UnionType):
+        return None if NoneType in arguments else _least(arguments[0])
+    if origin is Literal:
+        return arguments[0]
+    if is_typeddict(kind):
+        return body_of(kind)
+    return _LEAST[kind] if kind in _LEAST else (origin or kind)()

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from judges.budget import Budget
+from judges.budget import Budget, most_usd
 from judges.errors import JudgeConfigurationInvalid
+from judges.recorded import RecordedJudge
 from judges.registry import Registry
 from judges.types import FailureKind, Score, TokenUsage
 from tests.judges.model_server import ModelServer
@@ -68,3 +69,8 @@ def test_a_budget_needs_prices() -> None:
     table = {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1", "budget_usd": 1.0}
     with pytest.raises(JudgeConfigurationInvalid, match=r"budget_usd: needs price_input"):
         Registry.from_config({"judges": {"x": table}})
+
+
+def test_a_judge_that_cannot_say_what_it_costs_is_named() -> None:
+    with pytest.raises(TypeError, match="the judge 'old' cannot say what a score may cost"):
+        most_usd(RecordedJudge("old"), pair_of())

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from calibration.preference import TieRule
 from judges.base import Judge, JudgeHealth, JudgeSpec, note_failure
-from judges.cascade import Cascade, CascadeVerdict, Tier, judge_pair, judge_stream
-from judges.errors import JudgeUnavailable
+from judges.cascade import Cascade, CascadeVerdict, PutOff, Tier, judge_pair, judge_stream
+from judges.errors import AnswerLater, JudgeUnavailable
 from judges.probability import normalise
 from judges.records import score_from_record
 from judges.types import FailureKind, JudgeFailure, Pair, Score
@@ -383,6 +383,19 @@ async def test_an_error_in_the_source_ends_the_stream() -> None:
 
     with pytest.raises(ExceptionGroup):
         await collect(broken(), [Tier(Scripted("j", 0.9))])
+
+
+async def test_a_pair_that_waits_ends_a_stream_that_has_no_place_for_it() -> None:
+    class Waiting(Scripted):
+        async def score(self, pair: Pair) -> Score:
+            raise AnswerLater
+
+    tiers = [Tier(Scripted("first", 0.6), 0.9), Tier(Waiting("later", 0.9), 0.8)]
+    with pytest.raises(ExceptionGroup) as caught:
+        await collect(numbered(1), tiers)
+    [put_off] = caught.value.exceptions
+    assert isinstance(put_off, PutOff)
+    assert [tier.judge for tier in put_off.so_far.tiers] == ["first"]
 
 
 async def test_an_empty_stream_ends() -> None:

@@ -37,6 +37,9 @@ def read(record: object) -> Score:
         ({"label": "B", "raw": "model_b", "inconsistent": False}, 0.0),
         ({"label": "tie"}, 0.5),
         ({"label": "a", "inconsistent": True}, 0.5),
+        ({"ratings": [7, 4]}, 1.0),
+        ({"ratings": [4, 7]}, 0.0),
+        ({"annotators": [[0.8, 0.6], [None, None]]}, 0.7),
     ],
 )
 def test_the_first_form_that_is_present_gives_p_a(record: dict[str, Any], p_a: float) -> None:
@@ -55,6 +58,8 @@ def test_the_first_form_that_is_present_gives_p_a(record: dict[str, Any], p_a: f
         {"label_original": None, "label_swapped": None, "label": "tie"},
         {"label": None},
         {"label": math.nan, "inconsistent": True},
+        {"ratings": [7, None]},
+        {"ratings": [math.nan, 7]},
     ],
 )
 def test_null_and_nan_say_that_the_judge_failed(record: object) -> None:
@@ -85,6 +90,10 @@ def test_null_and_nan_say_that_the_judge_failed(record: object) -> None:
         ({"p_a": 0.5, "seconds": math.inf}, r"judges\.gpt-4\.seconds: inf is not"),
         ({"p_a": 0.5, "tokens": {"prompt": "1"}}, r"judges\.gpt-4\.tokens\.prompt: '1'"),
         ({"p_a": 0.5, "model": ["m"]}, r"judges\.gpt-4\.model: .* is not a string"),
+        ({"ratings": 7}, r"judges\.gpt-4\.ratings: 7 is not \[of a, of b\]"),
+        ({"ratings": [7, 4, 1]}, r"judges\.gpt-4\.ratings: \[7, 4, 1\] is not"),
+        ({"ratings": [7, "x"]}, r"judges\.gpt-4\.ratings\.1: 'x' is not a number"),
+        ({"ratings": [7, -math.inf]}, r"judges\.gpt-4\.ratings\.1: -inf is not a number from -"),
         ({}, r"judges\.gpt-4: no score in it"),
         ([0.5], r"judges\.gpt-4: \[0\.5\] is not an object"),
         ("a", r"judges\.gpt-4: 'a' is not an object"),
@@ -102,6 +111,8 @@ def test_orders_are_kept_and_a_lone_one_is_flagged() -> None:
     lone = read({"label_original": None, "label_swapped": "b"})
     assert lone.annotators == ((None, 0.0),)
     assert lone.flags == ("single_order",)
+    # an annotator who answered in neither order is missing, and the others count
+    assert read({"annotators": [[None, None], [0.8, 0.6]]}).flags == ("annotators_missing:1",)
 
 
 def test_a_tie_probability_is_kept_beside_p_a() -> None:

@@ -168,6 +168,22 @@ BUDGET = {"budget_usd": 1.0, "price_input": 1.0, "price_output": 1.0}
         ({**OPENAI, "headers": {"key": ["secret"]}}, "judges.x.headers.key: "),
         ({**OPENAI, "headers": {"key": "sécret"}}, "judges.x.headers.key: it holds a character"),
         ({**OPENAI, "query": {"key": 5}}, "judges.x.query.key: "),
+        (
+            {**OPENAI, "annotators": 3, "early_annotators": 3, "early_confidence": 0.9},
+            "judges.x.early_annotators: must be fewer than 3 annotators",
+        ),
+        ({**OPENAI, "endpoint": "tokens"}, 'judges.x.tokenizer: goes with endpoint = "tokens"'),
+        ({**OPENAI, "tokenizer": "t"}, 'judges.x.tokenizer: goes with endpoint = "tokens"'),
+        (
+            {**OPENAI, "endpoint": "tokens", "tokenizer": "t", "confidence": "verbalized"},
+            'judges.x.endpoint: "tokens" reads labels, not a verbalized confidence',
+        ),
+        ({**OPENAI, "endpoint": "tokens", "tokenizer": "t"}, "judges.x.endpoint: "),
+        ({"kind": "reward", "model": "m", "endpoint": "score"}, "judges.x.endpoint: goes with"),
+        (
+            {"kind": "reward", "model": "m", "input": "pair", "tau": 1.0},
+            'judges.x.tau: input = "pair" gives probabilities',
+        ),
         ({"kind": "openai", "model": "m"}, "judges.x.base_url: missing"),
         ({"kind": "openai", "base_url": "http://h/v1"}, "judges.x.model: "),
         ({"kind": "openia"}, "judges.x.kind: 'openia' is unknown, did you mean 'openai'"),
@@ -207,6 +223,7 @@ def test_a_wrong_cascade_names_its_key(table: object, message: str) -> None:
 
 def test_a_section_that_is_no_table_is_refused() -> None:
     assert refused({"judges": ["student"]}).startswith("judges: must be a table")
+    assert refused({"judges": {"a\x07b": OPENAI}}).startswith("judges: the name 'a\\x07b' holds")
 
 
 async def test_a_judge_whose_examples_are_not_there_yet_waits() -> None:
@@ -222,6 +239,24 @@ async def test_a_judge_whose_examples_are_not_there_yet_waits() -> None:
             score = await judge.score(pair_of())
             assert score.failure is not None
             assert score.failure.kind is FailureKind.UNAVAILABLE
+
+
+async def test_a_hosted_judge_waits_where_this_process_hosts_no_models(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    hosted = {"kind": "vllm", "model": "org/model", "adapter": str(tmp_path / "adapter")}
+    reward = {"kind": "reward", "model": "org/reward", "devices": "1"}
+    async with registry_of({"judges": {"x": hosted, "y": reward}}) as registry:
+        for name in ("x", "y"):
+            assert "this process hosts no models" in (await registry.judges[name].health()).detail
+
+
+async def test_one_by_one_asks_two_annotators_first() -> None:
+    table = {**OPENAI, "annotators": 5, "examples_from": "golden", "one_by_one": 0.5}
+    async with registry_of({"judges": {"x": table}}, labelled) as registry:
+        judge = registry.judges["x"]
+        assert isinstance(judge, OpenAIJudge)
+        assert judge.asks(pair_of()).fewest == 2 * 2
 
 
 async def test_the_examples_enter_the_fingerprint_and_the_dataset_s_name_does_not() -> None:

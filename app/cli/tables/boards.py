@@ -82,7 +82,7 @@ def _rows(console: Screen, rows: Sequence[Body]) -> None:
         if has_labels:
             cells.append(str(row["labelled"]))
         if has_silence:
-            cells.append(f"{row['unresolved']} ({percent(row['unresolved_share'])})")
+            cells.append(f"{row['unresolved']} ({percent(row.get('unresolved_share'))})")
         table.add_row(*cells)
     console.print(table)
 

@@ -228,10 +228,9 @@ def without_numbers(row: Mapping[str, Any], heard: Heard) -> Mapping[str, Any]:
     if isinstance(row[column], str) and not heard.is_coded(row[column]):
         return {**rest, "label": row[column]}
     said = heard.label(column, row[column])
-    if said is None:
-        raise RowInvalid(f"{column}: is missing")
     del rest["id"]
-    return {"id": row["id"], "human": [{**rest, "label": said}]}
+    # a value that is declared to be no vote is none here, as in the row of a pair
+    return {"id": row["id"], "human": [{**rest, "label": said}] if said is not None else []}
 
 
 def why_unknown(row: Mapping[str, Any]) -> str:

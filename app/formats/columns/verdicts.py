@@ -123,6 +123,7 @@ class Unread:
     """Values of one column that could not be read: how often, and where first."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    total: int = 0
     line: int = 0
     has_numbers: bool = False
     is_torn: bool = False
@@ -178,7 +179,8 @@ class Heard:
         Raises:
             VerdictUnread: it is a number, or means one side and names the other.
         """
-        if is_number(value) or self._found(value, names)[0] is not None:
+        found, is_known = self._found(value, names)
+        if is_number(value) or is_known or found is not None:
             return self.label(place, value, names)
         return value
 
@@ -227,6 +229,7 @@ class Heard:
     def _note_unread(self, place: str, value: object, *, is_open: bool) -> None:
         unread = self.unread.setdefault(place, Unread(line=self.line, is_open=is_open))
         unread.has_numbers = unread.has_numbers or is_number(value)
+        unread.total += 1
         spelling = code_of(value) if is_number(value) else shown(value)
         if spelling in unread.counts or len(unread.counts) < _MOST_VALUES:
             unread.counts[spelling] += 1
@@ -254,7 +257,7 @@ class Heard:
     def sentences(self) -> list[str]:
         """Return what the sender should know about the verdicts of an upload that was read."""
         found = [
-            f"{sum(unread.counts.values())} answers of {place} ({_listed(unread.counts)}) say of "
+            f"{unread.total} answers of {place} ({_listed(unread.counts)}) say of "
             "neither response that it is better and were not read; if they do, say what they mean "
             f"with --coding (parameter `coding`), for example {_example(unread)}"
             for place, unread in self.unread.items()
@@ -326,13 +329,12 @@ def _taken(place: str, people: dict[str, None], models: dict[str, None]) -> str:
 def _first(names: dict[str, None]) -> str:
     listed = ", ".join(list(names)[:_MOST_NAMED])
     more = len(names) - _MOST_NAMED
-    return listed + (f" and {more} more" if more > 0 else "")
+    about = "at least " if len(names) == _MOST_NAMES else ""
+    return listed + (f" and {about}{more} more" if more > 0 else "")
 
 
-def with_vote(row: dict[str, Any], said: str | None, annotator: object) -> dict[str, Any]:
-    """Return a row with one more vote of a person; without a verdict it has none."""
-    if said is None:
-        return row
+def with_vote(row: dict[str, Any], said: str, annotator: object) -> dict[str, Any]:
+    """Return a row with one more vote of a person."""
     vote: dict[str, Any] = {"annotator": annotator, "label": "tie" if said == BOTH_BAD else said}
     if said == BOTH_BAD:
         vote["both_bad"] = True

@@ -175,6 +175,12 @@ def test_the_place_of_a_large_part_is_named() -> None:
     assert str(fault).startswith("pairs.1.metadata.task: has 3 items, at most 2 are allowed")
 
 
+def test_the_values_of_a_whole_body_are_counted() -> None:
+    fault = shape_fault([[1, 2], {"a": 1, "b": 2}], Limits(body_values=5))
+    assert str(fault) == "holds more values than the 5 that are allowed (TRIBUNAL_MAX_BODY_VALUES)"
+    assert shape_fault([[1, 2], {"a": 1, "b": 2}], Limits(body_values=6)) is None
+
+
 def test_nested_parts_are_counted_without_recursion() -> None:
     deep: list[Any] = []
     for _ in range(50_000):

@@ -10,7 +10,8 @@ from app.calibrations.inputs import hash_of_test
 from app.calibrations.schemas import CalibrationIn
 from app.datasets.records import PairKey
 from app.labels.sets import marks, request_hash
-from tests.app.rows import certify, labelled_rows, upload
+from tests.app.calibrations.test_weighted import unlabelled
+from tests.app.rows import Row, certify, labelled_rows, upload
 
 pytestmark = pytest.mark.both_databases
 
@@ -66,12 +67,74 @@ async def test_changed_scores_make_another_test_of_the_same_labels(
     first = await certify(client, "rivers")
     await upload(client, "same", rows)
     assert await uses(client, "same") == (1, 0)
-    record = rows[0]["judges"]["cheap"]
-    rows[0]["judges"] = {**rows[0]["judges"], "cheap": {**record, "p_a": record["p_a"] / 2}}
-    await upload(client, "rescored", rows)
+    await upload(client, "rescored", rescored(rows))
     again = await certify(client, "rescored")
     assert again["fingerprints"] == first["fingerprints"]
     assert (again["label_set_uses"], again["label_set_plans"]) == (2, 0)
+
+
+def rescored(rows: list[Row]) -> list[Row]:
+    """Return the rows with another score of the cheap judge on the first."""
+    record = rows[0]["judges"]["cheap"]
+    cheap = {**record, "p_a": record["p_a"] / 2}
+    return [{**rows[0], "judges": {**rows[0]["judges"], "cheap": cheap}}, *rows[1:]]
+
+
+async def test_another_pool_makes_another_test_of_the_same_labels(
+    client: httpx.AsyncClient,
+) -> None:
+    """Who may change the pool until a certificate comes out tests the labels each time."""
+    rows, others = labelled_rows(200), unlabelled(labelled_rows(260)[200:])
+    await upload(client, "rivers", rows)
+    assert await uses(client, "rivers") == (1, 0)
+    await upload(client, "pool", others)
+    assert await uses(client, "rivers", pool="pool") == (2, 0)
+    await upload(client, "same-pool", others[::-1])
+    assert await uses(client, "rivers", pool="same-pool") == (2, 0)
+    await upload(client, "with-pool", [*rows, *others])
+    assert await uses(client, "with-pool") == (2, 0)
+    await upload(client, "other-pool", rescored(others))
+    assert await uses(client, "rivers", pool="other-pool") == (3, 0)
+    await upload(client, "smaller-pool", [*rows, *others[1:]])
+    assert await uses(client, "smaller-pool") == (4, 0)
+    # too few pairs to say anything are no pool
+    await upload(client, "no-pool", [*rows, *others[:20]])
+    assert await uses(client, "no-pool") == (4, 0)
+
+
+@pytest.mark.parametrize("looked", ["/v1/plans", "/v1/experiments"])
+async def test_a_look_with_a_pool_is_the_test_that_is_certified(
+    client: httpx.AsyncClient, looked: str
+) -> None:
+    await upload(client, "rivers", [*labelled_rows(200), *unlabelled(labelled_rows(260)[200:])])
+    body: dict[str, Any] = {
+        "dataset": "rivers",
+        "cascade": {"judges": ["cheap", "dear"]},
+        "target_agreements": [0.8],
+    }
+    if looked == "/v1/experiments":
+        body["splits"] = 2
+    assert (await client.post(looked, json=body)).status_code == 200
+    assert await uses(client, "rivers", target_agreement=0.8) == (1, 0)
+    assert await uses(client, "rivers", target_agreement=0.9) == (2, 0)
+
+
+async def test_other_traffic_makes_another_test_of_the_same_labels(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = unlabelled(labelled_rows(260)[200:])
+    await upload(client, "rivers", labelled_rows(200))
+    named = {
+        "traffic": rows,
+        "same": rows,
+        "rescored": rescored(rows),
+        "shorter": [{**rows[0], "response_a": "no"}, *rows[1:]],
+    }
+    found = {}
+    for name, pairs in named.items():
+        await upload(client, name, pairs)
+        found[name] = await uses(client, "rivers", method="weighted", traffic=name)
+    assert found == {"traffic": (1, 0), "same": (1, 0), "rescored": (2, 0), "shorter": (3, 0)}
 
 
 async def test_plans_count_until_they_are_certified(client: httpx.AsyncClient) -> None:

@@ -252,6 +252,22 @@ async def test_an_imported_certificate_is_used_as_where_it_was_made(
     assert "was revoked at" in refused.json()["detail"]
 
 
+@pytest.mark.parametrize("pool", [None, "pool"])
+async def test_an_imported_certificate_counts_once_with_its_pool_or_without(
+    client: httpx.AsyncClient, elsewhere: httpx.AsyncClient, pool: str | None
+) -> None:
+    rows, others = labelled_rows(150), unlabelled(labelled_rows(200)[150:])
+    for one in (client, elsewhere):
+        await upload(one, "rivers", rows)
+        await upload(one, "pool", others)
+        await upload(one, "other-pool", others[1:])
+    document = await exported(elsewhere, (await certify(elsewhere, "rivers", pool=pool))["id"])
+    assert (document["evidence"]["pool"] is None) is (pool is None)
+    assert (await client.post("/v1/calibrations/import", json=document)).status_code == 201
+    assert (await certify(client, "rivers", pool=pool))["label_set_uses"] == 1
+    assert (await certify(client, "rivers", pool="other-pool"))["label_set_uses"] == 2
+
+
 async def test_only_signers_that_are_trusted_are_imported_where_some_are(
     made: Document, settings: Settings
 ) -> None:

@@ -468,3 +468,61 @@ def test_a_program_ends_in_which_no_one_closes_the_client(tmp_path: Path) -> Non
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout == "the service has stopped\n"
+
+
+def test_a_client_says_where_it_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=asked_inside() if request.url.path == "/inside" else {})
+
+    def asked_inside() -> dict[str, str]:
+        try:
+            client.get("/")
+        except RuntimeError as error:
+            return {"said": str(error)}
+        return {"said": ""}
+
+    client = over(answer)
+    assert "used on its own event loop" in client.get("/inside")["said"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 0)
+        with pytest.raises(RuntimeError, match="open a client in each process"):
+            client.get("/")
+        client.close()  # the thread belongs to the first process, which goes on
+    assert client.get("/") == {}
+    client.close()
+
+
+def test_a_fault_while_a_client_closes_is_raised() -> None:
+    class Broken(httpx.MockTransport):
+        async def aclose(self) -> None:
+            raise OSError("the connection was lost")
+
+    client = Tribunal(transport=Broken(lambda request: httpx.Response(200, json={})))
+    client.get("/")
+    with pytest.raises(OSError, match="was lost"):
+        client.close()
+
+
+@pytest.mark.parametrize("text", ["", "upstream is away", "[1]"])
+def test_a_refusal_of_another_program_on_the_way_is_told(text: str) -> None:
+    with pytest.raises(RequestRefused, match=text.strip("[]1") or "Forbidden|1"):
+        over(lambda _: httpx.Response(403, text=text)).get("/v1/datasets")
+
+
+def test_a_certificate_and_a_health_card_are_waited_for() -> None:
+    looks = iter(["running", "certified"])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if path.startswith("/v1/calibrations"):
+            status = "pending" if request.method == "POST" else next(looks)
+            return httpx.Response(200, json={"id": "cal_1", "status": status})
+        if path == "/v1/reports/rep_1/health":
+            return httpx.Response(200, json={"object": "health_card", "judge": "j"})
+        status = "pending" if request.method == "POST" else next(looks)
+        return httpx.Response(200, json={"id": "rep_1", "status": status})
+
+    client = over(answer)
+    assert client.certify(dataset="d", cascade=JUDGES)["status"] == "certified"
+    looks = iter(["running", "completed"])
+    assert client.health_card(dataset="d", judge="j")["object"] == "health_card"

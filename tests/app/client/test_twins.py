@@ -337,13 +337,17 @@ def test_a_bar_is_shown_where_a_person_looks(
     said = stream()
     monkeypatch.setattr(sys, "stderr", said)
     counts = {"total": 40, "completed": 10, "failed": 2, "accepted": 9, "abstained": 1}
+    tiers = [{"judge": "cheap", "asked": 12}, {"judge": "dear", "asked": 3}]
+    progress_of = {"pairs_per_second": 2.5, "seconds_left": 11.2, "tiers": tiers}
     bodies = [
         {"id": "b", "status": status, "request_counts": counts}
+        | {"progress": progress_of, "cost_usd": 0.25}
         for status in ("in_progress", "completed")
     ]
     network = Network(*(httpx.Response(200, json=body) for body in bodies))
     assert network.client().wait("b", progress=progress)["status"] == "completed"
-    assert ("12/40" in said.getvalue()) is is_shown
+    for words in ("12/40", "2.5/s, 11 s left, 0.2500 USD, cheap 12 > dear 3"):
+        assert (words in said.getvalue()) is is_shown
     network = Network(*(httpx.Response(200, json={"status": s}) for s in ("running", "certified")))
     network.client().wait_for_calibration("c", progress=progress)
     assert ("calibrating" in said.getvalue()) is is_shown

@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.core.http.access import keep_peer
+from app.core.auth import Scope
+from app.core.errors import NotAuthenticated
+from app.core.http.access import allow, keep_peer
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
@@ -177,6 +179,25 @@ async def test_names_in_the_settings_are_answered(
 def test_a_setting_that_is_no_name_of_a_host_is_refused(names: str) -> None:
     with pytest.raises(ValidationError, match="not the name of a host"):
         Settings(allowed_hosts=names)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("signing_key", "0x12", "64 hexadecimal digits"),
+        ("trusted_keys", f"ed25519:{'AB' * 32}, ed25519:12", "'12' is not a public key"),
+    ],
+)
+def test_a_setting_that_is_no_key_is_refused(setting: str, value: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Settings.model_validate({setting: value})
+    assert Settings(trusted_keys=f"ed25519:{'AB' * 32},").trusted_keys == ("ab" * 32,)
+    assert Settings(trusted_keys=("ab",)).trusted_keys == ("ab",)
+
+
+def test_a_request_of_nobody_needs_a_key() -> None:
+    with pytest.raises(NotAuthenticated, match="send a key"):
+        allow({}, Scope.READ)
 
 
 OTHER_SITES = {

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.core.http.problems import problem
 from tests.app.problems import assert_answered
 from tests.app.rows import labelled_rows, upload
 
@@ -164,3 +165,11 @@ async def test_the_words_of_the_command_line_are_answered_with_those_of_a_reques
     refused = await client.post(f"/v1/{path}", json={"dataset": "rivers", **body})
     assert refused.status_code == 422
     assert said in refused.json()["detail"]
+
+
+def test_a_refusal_too_large_to_shorten_is_sent_all_the_same() -> None:
+    answer = problem(
+        409, "x" * 5_000, extra={"rows": [1, 2], "named": {str(n): "y" * 1_000 for n in range(60)}}
+    )
+    body = json.loads(bytes(answer.body))
+    assert (len(body["detail"]), body["rows"]) == (2_003, [])

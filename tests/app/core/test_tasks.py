@@ -234,3 +234,24 @@ async def test_an_error_before_the_stop_is_the_caller_s() -> None:
     moment.set()
     with pytest.raises(LookupError):
         await shielded(fail_after(moment), expected=LookupError)
+
+
+async def test_a_round_that_is_stopped_stops_its_callers() -> None:
+    async def work(items: Sequence[int]) -> Sequence[int]:
+        raise asyncio.CancelledError
+
+    coalescer = Coalescer()
+    asked = [asyncio.create_task(coalescer.call("key", n, work)) for n in range(2)]
+    await asyncio.wait(asked, timeout=5)
+    assert all(one.cancelled() for one in asked)
+
+
+async def test_background_work_that_fails_is_logged(
+    running: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise ValueError("no more")
+
+    with caplog.at_level("ERROR"):
+        await asyncio.wait([running.start(fail(), "counting")])
+    assert "background work counting failed" in caplog.text

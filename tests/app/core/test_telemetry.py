@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import text
 
 from app.core.db import Database
@@ -19,7 +20,7 @@ from app.core.settings import Settings
 from app.core.telemetry import configure_logging
 from app.judgments import service as judgments
 from app.reports import service as reports
-from judges.errors import JudgeUnavailable
+from judges.errors import JudgeError, JudgeUnavailable
 from tests.app.batches.test_batches import wait_for
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, ndjson, upload
@@ -172,6 +173,12 @@ async def test_refused_requests(client: httpx.AsyncClient, log: StringIO) -> Non
     is_private(log)
 
 
+def invalid_settings() -> ValidationError:
+    with pytest.raises(ValidationError) as raised:
+        Settings(shard_size=SECRET)
+    return raised.value
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -179,11 +186,14 @@ async def test_refused_requests(client: httpx.AsyncClient, log: StringIO) -> Non
         (ValueError(f"bad {SECRET!r} here"), "ValueError: bad '...' here"),
         (AttributeError("'NoneType' object has no attribute 'x'"), "'NoneType' object"),
         (ValueError("long " * 1_000), "..."),
+        (JudgeError(f"the server says {SECRET}"), "JudgeError"),
+        (invalid_settings(), "ValidationError: shard_size"),
     ],
 )
 def test_the_words_of_an_error(error: Exception, said: str, database_kind: str) -> None:
     words = in_words(error)
     assert said in words
+    assert SECRET not in words
     assert len(words) < 400
 
 

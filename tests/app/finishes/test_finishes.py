@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from app.calibrations.schemas import JudgeOrder
+from app.core.errors import Conflict
+from app.core.models import CalibrationRow, Finish
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from app.finishes import service
+from app.finishes import queries, service
 from app.finishes.schemas import FinishIn
 from app.main import create_app
 from tests.app.rows import labelled_rows, upload
@@ -121,6 +123,9 @@ async def test_every_row_gets_a_verdict_under_one_certificate(client: httpx.Asyn
     assert given(listed) == {"judge": ended["judged"], "people": 400 - ended["judged"], None: 1}
     assert {row["promise"] for row in listed if row["given_by"] == "judge"} == {"certified"}
     assert all(row["label"] for row in listed if row["given_by"])
+    nowhere = await client.get(f"/v1/finishes/{found['id']}/rows", params={"after": "p9999"})
+    assert nowhere.status_code == 404
+    assert nowhere.json()["detail"] == "after: there is no 'p9999' in this list"
     # an answer that is taken back opens it again
     undone = {"annotator": "ann", "item": first["item"]}
     assert (await client.post(f"/v1/queues/{found['queue']}/undo", json=undone)).is_success
@@ -130,7 +135,7 @@ async def test_every_row_gets_a_verdict_under_one_certificate(client: httpx.Asyn
 
 
 async def test_an_unlabelled_dataset_begins_with_a_uniform_sample(
-    client: httpx.AsyncClient,
+    client: httpx.AsyncClient, running: Runtime
 ) -> None:
     await upload(client, "rivers", rows_of(60, 0))
     refused = await client.post(
@@ -149,7 +154,13 @@ async def test_an_unlabelled_dataset_begins_with_a_uniform_sample(
     assert (queue["purpose"], queue["pairs"]) == ("calibration", 40)
     early = await client.get(f"/v1/finishes/{found['id']}/rows")
     assert early.status_code == 409
+    # the next start waits for the same people
+    await service.resume(running)
+    assert (await settled(client, found["id"]))["status"] == "sampling"
+    before = await kept(running, found["id"])
     await label_all(client, found["queue"])
+    # who has read it before goes on with nothing
+    await service._see_people(running, before)
     # answers by side are right half of the time: judges that agree with them are rare
     found = await settled(client, found["id"])
     assert found["status"] in ("labelling", "completed", "not_certifiable")
@@ -177,6 +188,40 @@ async def test_judges_that_fail_more_than_before_stop_it_until_somebody_decides(
     assert ended["promise"] == "suspended"
     repeated = await client.post(f"/v1/finishes/{found['id']}/retry")
     assert repeated.status_code == 409
+
+
+async def kept(running: Runtime, finish_id: str) -> Finish:
+    async with running.db.read() as session:
+        return await service.require(session, finish_id)
+
+
+async def test_each_step_looks_at_what_became_of_the_one_before(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    await upload(client, "rivers", rows_of(400, 300))
+    found = await finish(client)
+    row = await kept(running, found["id"])
+    async with running.db.read() as session:
+        _, certificate, batch, _ = await queries.parts(session, row)
+    assert certificate is not None
+    assert batch is not None
+    with pytest.raises(Conflict, match="its certificate was deleted"):
+        await service._judge(running, row, None, batch)
+    # rows as they are when another process is quicker, or when somebody stops the batch
+    certificate.status = "running"
+    assert await service._certify(running, row, certificate) is False
+    batch.status, batch.error = "cancelled", None
+    why = await service._why_unpromised(running, batch)
+    assert why is not None
+    assert f"{batch.id} ended as cancelled: not all was judged; judge again what failed" in why
+    row.status = "judging"
+    await service._hand_to_people(running, row, batch)
+    assert len((await client.get("/v1/queues")).json()["data"]) == 1
+    # what suspends the certificate suspends the promise of what was judged by it
+    async with running.db.write() as session:
+        held = await session.get_one(CalibrationRow, certificate.seq)
+        held.suspended_because = "a monitor raised its alarm"
+    assert (await settled(client, found["id"]))["promise"] == "suspended"
 
 
 async def test_too_few_labels_end_it_with_advice(client: httpx.AsyncClient) -> None:

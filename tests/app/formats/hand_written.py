@@ -262,7 +262,7 @@ EXAMPLES: dict[str, Example] = {
         ]},
         2, 2, (),
         _RECORD | {"id": "r3", "responses": {"ranking": [{"value": _ranked(1, 1)[:1]}]}},
-        "responses.ranking.0.value",
+        "responses.ranking: ",
     ),
     "canonical": Example(
         {

@@ -380,3 +380,67 @@ def test_an_apostrophe_of_a_table_from_elsewhere_belongs_to_its_text() -> None:
     assert json.loads(first.pair["content"])["responses_a"] == ["'=SUM(1)"]
     assert json.loads(second.pair["content"])["responses_a"] == ["'=1"]
     assert json.loads(second.pair["metadata"]) == {"marked_cells": "my own note"}
+
+
+def test_what_rows_say_beyond_a_format_is_counted() -> None:
+    given_row = {"id": "x", "prompt": "q", "response_a": "A", "response_b": "B", "human": []}
+    named = {**given_row, "metadata": {"instruction": "r"}, "judges": {"j": {"p_a": 1}}}
+    found = trip("alpaca_eval", [named])
+    assert found.loss["metadata named like fields of the format"] == 1
+    found = trip("csv", [{**given_row, "prompt": "\ud800", "metadata": {"n": 1}}])
+    assert found.loss == {"characters that UTF-8 does not have": 1}
+    assert json.loads(found.after[0].pair["content"])["conversation"] == [["user", "?"]]
+    used = {"p_a": 0.5, "tokens": {"prompt": 9, "completion": 1, "cached": 4}}
+    found = trip("canonical", [{**given_row, "judges": {"j": used}}])
+    assert (found.loss, found.after) == ({}, found.before)
+
+
+def test_a_score_of_a_model_that_only_its_hash_names_is_counted() -> None:
+    row = {"id": "x", "prompt": "q", "response_a": "A", "response_b": "B", "human": [],
+           "judges": {"j": {"p_a": 1}}}  # fmt: skip
+    one, loss = given_of(_stored(row, 1)), Loss()
+    hashed = {"j": replace(one.scores["j"], fingerprint="of another prompt")}
+    list(WRITERS["canonical"].rows(replace(one, scores=hashed), Options(), loss))
+    assert loss == {"models and prompts of recorded scores": 1}
+
+
+def compared(a: str, b: str, **metadata: Any) -> Row:
+    """Return a pair as scores of single responses make it."""
+    return {
+        "id": f"1|{a}|{b}", "group": "1", "prompt": "q", "response_a": a, "response_b": b,
+        "model_a": a, "model_b": b, "metadata": metadata,
+    }  # fmt: skip
+
+
+def test_scores_of_single_responses_are_written_once_and_the_rest_is_counted() -> None:
+    def scored(model: str, number: int) -> Row:
+        return {"response": model, "human": [{"annotator": "ann", "score": number}]}
+
+    vote = {"annotator": "ann", "label": "b", "score_a": 0, "score_b": 1}
+    rated = {"j": {"label": "b", "ratings": [0, 1]}}
+    rows: list[Row] = [
+        {**compared(a, b, scores_a=scored(a, n), scores_b=scored(b, n + 1)),
+         "human": [vote], "judges": rated}
+        for n, (a, b) in enumerate([("x", "y"), ("y", "z")])
+    ]  # fmt: skip
+    rows[0]["human"] = [vote, {"annotator": "bob", "label": "a"}]
+    rows[1]["judges"] = {**rated, "k": {"p_a": 0.5}}
+    loss, options = Loss(), Options()
+    given_rows = [given_of(_stored(row, n)) for n, row in enumerate(rows, 1)]
+    written = [made for one in given_rows for made in WRITERS["pointwise"].rows(one, options, loss)]
+    assert [(one["model"], one["human"][0]["score"]) for one in written] == [
+        ("x", 0), ("y", 1), ("z", 2),
+    ]  # fmt: skip
+    assert loss["votes that do not follow from scores"] == 1
+    # of the second pair one judge gave no rating
+    assert loss["recorded scores"] == 2
+
+    scores = {"x": 3, "y": 2, "z": 1}
+    rows = [
+        compared(a, b, judge_score_a=scores[a], judge_score_b=scores[b])
+        | {"human": [], "judges": {"judge_score": {"label": "a"}}}
+        for a, b in (("x", "y"), ("x", "z"), ("y", "z"))
+    ]
+    found = trip("cje", rows)
+    assert [pair.pair["model_b"] for pair in found.after] == ["y", "z", "z"]
+    assert found.rejected == []

@@ -9,10 +9,10 @@ import pytest
 
 from app.formats.canonical import ParsedRow
 from app.formats.columns.declared import DeclarationInvalid, Declared, code_of
-from app.formats.columns.verdicts import spelt
+from app.formats.columns.verdicts import Heard, spelt
 from app.imports.reading import Reader
 from app.imports.tables import RawRow
-from tests.app.imports.uploads import pairs_of, row, upload
+from tests.app.imports.uploads import pairs_of, refused, row, staged, upload
 
 NUMBERS = [{"left": "m1", "right": "m2", "winner": code} for code in (0, 0, 1, 2, 0)]
 
@@ -235,6 +235,7 @@ async def test_one_prompt_in_several_groups_is_told(client: httpx.AsyncClient) -
         ({"columns": ["prompt"]}, "field=column"),
         ({"columns": ["prompt=x,prompt=y"]}, "two columns"),
         ({"columns": ["{"]}, "JSON"),
+        ({"columns": ['{"prompt": ["a"]}']}, "is not a name"),
         ({"coding": ["1=c"]}, "none of a, b, tie, none"),
         ({"coding": ["1=a,1.0=b"]}, "two meanings"),
         ({"delimiter": "ab"}, "one character"),
@@ -415,3 +416,56 @@ async def test_columns_of_codes_are_told_of_where_there_is_no_verdict_at_all(
 async def test_what_a_row_calls_metadata_is_no_further_verdict(client: httpx.AsyncClient) -> None:
     rows = [row(n, metadata={"constructed_label": "a", "ann": "b"}) for n in range(2)]
     assert (await upload(client, rows)).json()["warnings"] == []
+
+
+def test_a_value_declared_as_no_vote_is_none_wherever_it_stands() -> None:
+    rows = [
+        row(0, human=[{"label": "skip"}, {"label": "a"}]),
+        {"id": "p0", "label": "skip"},
+        {"id": "p0", "label": 1, "annotator": "ann"},
+        {"id": "p0", "human": [{"label": "a", "criterion": None}]},
+    ]
+    [pair], reader = staged(rows, coding=["skip=none,1=b"])
+    assert refused(reader) == []
+    assert [(vote["annotator"], vote["label"]) for vote in pair["human"]] == [
+        (None, "a"), ("ann", "b"), (None, "a"),
+    ]  # fmt: skip
+
+
+def test_of_very_many_values_and_names_some_are_told_and_all_counted() -> None:
+    fields = {"prompt": "Q", "response1": "x", "response2": "y"}
+    rows = [
+        {"id": n, "fields": fields, "responses": {"q": [{"value": f"{n} stars" if n else ""}]}}
+        for n in range(31)
+    ]
+    _, reader = staged(rows, "argilla")
+    assert reader.warnings()[0].startswith("30 answers of the question 'q' (")
+    heard = Heard()
+    for n in range(1_001):
+        heard.note_who("judge", f"n{n}", is_model=False)
+    assert "n4 and at least 995 more" in heard.sentences()[0]
+
+
+TEXTS = {"Prompt": "Q", "Response A": "x", "Response B": "y"}
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"columns": ["id"], "data": [[1]]}, "one JSON object of columns and data"),
+        ({"id;label": "1;a"}, "separated by ';'"),
+        ({"id\tlabel": "1"}, "separated by tab"),
+        ({"id": 1}, "the fields are those of no known format: 'id'"),
+        ({**TEXTS, "Winner": "a"}, "response_b=Response B,label=Winner"),
+        (TEXTS, "response_b=Response B"),
+    ],
+)
+def test_a_row_of_no_known_format_says_what_it_may_be(row: dict[str, Any], told: str) -> None:
+    _, reader = staged([row])
+    assert told in refused(reader)[0]
+
+
+def test_a_name_that_cannot_be_declared_is_not_proposed() -> None:
+    odd = {"Prompt": "Q", "Response A": "x", "Response\nB": "y"}
+    [told] = refused(staged([odd])[1])
+    assert "are with --map prompt=...,response_a=...,response_b=..." in told

@@ -222,3 +222,22 @@ async def test_what_json_allows_python_reads_alike_in_lines_and_in_an_array() ->
     array = _rows(f"[{', '.join(texts)}]".encode(), "application/json")
     assert [each.value for each in array] == [each.value for each in lines]
     assert all(each.reason is None for each in lines)
+
+
+def test_broken_lines_keep_their_reasons() -> None:
+    said = [(row.line, row.reason) for row in _rows(b'{\n\n"a": 1\n')]
+    assert [line for line, _ in said] == [1, 3]
+    [row] = _rows(b'{"a": x},\n')
+    assert "not JSON: Expecting value at character 7" in str(row.reason)
+
+
+def test_a_packed_table_is_read_from_the_disk(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = io.BytesIO()
+    pq.write_table(pa.table({"n": [1, 2]}), table)
+    packed = gzip.compress(table.getvalue())
+    for content in (table.getvalue(), packed):
+        found = list(rows_of([UploadedFile(io.BytesIO(content))], folder=tmp_path))
+        assert [row.value for row in found] == [{"n": 1}, {"n": 2}]

@@ -7,6 +7,7 @@ import datetime
 import gzip
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.core.errors import TribunalError
+from app.formats.base import RowInvalid
+from app.formats.tables import cell_values, column_values
 from app.imports.body import rows_of
 from app.imports.columns import StagedRow
 from app.imports.reading import Reader, stage
@@ -262,3 +265,19 @@ def test_a_moment_that_python_does_not_know_is_kept_as_text() -> None:
 def test_a_file_that_was_packed_twice_is_named() -> None:
     packed = gzip.compress(gzip.compress(b"id,prompt,response_a,response_b\n1,q,x,y\n"))
     assert "packed with gzip twice" in str(_staged("set.csv.gz", packed))
+
+
+def test_values_of_tables_that_are_no_texts_are_told_or_kept() -> None:
+    found = column_values(
+        {"prompt": float("nan"), "n": Decimal("NaN"), "x": None, "m": {"k": b"v"}}
+    )
+    assert (found["prompt"], found["m"], "x" in found) == (None, {"k": "v"}, False)
+    assert math.isnan(found["n"])
+    with pytest.raises(RowInvalid, match="n: a value of type complex is neither text nor number"):
+        column_values({"n": 1j})
+    cells = ["1", "[Q", "[x"]
+    header = ["id", "turns", "metadata"]
+    places = [(name, at) for at, name in enumerate(header)]
+    assert cell_values(header[:2], cells[:2], places[:2])["turns"] == "[Q"
+    with pytest.raises(RowInvalid, match=r"metadata: .* is not JSON"):
+        cell_values(header, cells, places)

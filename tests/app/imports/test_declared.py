@@ -7,8 +7,10 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -291,6 +293,10 @@ def test_a_data_frame_loses_nothing_to_its_types() -> None:
     ]
     with upload_of([{"when": date(2024, 1, 2)}]) as upload:
         assert b"".join(upload.pieces) == b'{"when": "2024-01-02"}\n'
+    numbers = np.array([1.5, float("nan")])
+    with upload_of([{"n": numbers, "id": UUID(int=1)}]) as upload:
+        [row] = [json.loads(piece) for piece in upload.pieces]
+    assert row == {"n": [1.5, None], "id": "00000000-0000-0000-0000-000000000001"}
 
 
 def test_a_data_frame_that_would_lose_a_column_is_refused() -> None:

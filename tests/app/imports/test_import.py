@@ -8,7 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.app.imports.uploads import ndjson, pairs_of, row, upload
+from app.formats.base import RowInvalid
+from app.imports.reading import Reader
+from app.imports.tables import RawRow
+from tests.app.imports.uploads import ndjson, pairs_of, refused, row, staged, upload
 
 
 async def test_an_import_answers_with_the_documented_fields(client: httpx.AsyncClient) -> None:
@@ -234,3 +237,22 @@ async def test_no_body_is_a_server_error(
         client, b"\n".join(lines), name="fuzz", headers={"content-type": kind} if kind else {}
     )
     assert answer.status_code in (200, 201, 400, 409, 422), answer.text
+
+
+def test_rows_of_one_id_that_differ_name_the_fields() -> None:
+    battle = {"id": "p0", "model_a": "m1", "model_b": "m2", "human": [{"label": "a"}]}
+    for other, reason in (
+        ({**row(0), "model_a": "m3", "group": "g"}, "other model_a and group"),
+        (battle, "other content"),
+    ):
+        [kept], reader = staged([row(0), other])
+        assert kept["model_a"] == "m1"
+        [told] = refused(reader)
+        assert told.startswith("id: 'p0' stands in line 1 already")
+        assert reason in told
+
+
+def test_a_row_that_is_read_by_itself_holds_one_pair() -> None:
+    given = {"prompt": "Q", "chosen": ["x", "y"], "rejected": ["z"]}
+    with pytest.raises(RowInvalid, match="the row holds 2 pairs, where one is wanted"):
+        Reader().read(RawRow(1, given))

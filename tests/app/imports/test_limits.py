@@ -406,3 +406,38 @@ def test_a_long_column_whose_dictionary_is_not_seen_is_read_a_few_rows_at_a_time
     found = _rows(body, "application/vnd.apache.parquet")
     assert [row.value for row in found] == rows
     assert max(sizes) <= 16
+
+
+def test_rows_that_are_joined_on_one_key_must_fit_in_memory() -> None:
+    answers = [{"instruction": "p", "output": "o" * 80, "generator": f"m{n}"} for n in range(9)]
+    with pytest.raises(TooLarge, match="joined with line 5 are more than 4 times"):
+        _staged(_lines(answers), row_bytes=150)
+
+
+def test_a_long_column_with_a_dictionary_is_read_many_rows_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import pyarrow.parquet as pq
+
+    rows = [{"text": str(number) * 6_000} for number in range(1_000)]
+    read, sizes = pq.ParquetFile.iter_batches, []
+
+    def noted(self: Any, batch_size: int, **options: Any) -> Any:
+        sizes.append(batch_size)
+        return read(self, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
+    found = _rows(_written(rows, compression="none"), "application/vnd.apache.parquet")
+    assert [row.value for row in found] == rows
+    assert max(sizes) > 16
+
+
+def test_of_very_many_columns_some_are_told_of_and_all_are_kept() -> None:
+    words = {f"w{number}": "a" for number in range(120)}
+    codes = {f"c{number}": number % 2 for number in range(120)}
+    named = {f"label_{number}": "x" for number in range(120)}
+    [found], reader = _staged(_lines([{**PAIR, **words, **codes, **named}]))
+    assert len(json.loads(found.pair["metadata"])) == 360
+    told = reader.warnings()
+    assert 100 < len(told) < 110
+    assert "w99: the columns hold nothing but verdicts" in "\n".join(told)

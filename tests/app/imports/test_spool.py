@@ -4,6 +4,8 @@ import fcntl
 import os
 from pathlib import Path
 
+import pytest
+
 from app.core.settings import Settings
 from app.imports.upload import remove_left_over, upload_folder
 from app.main import create_app
@@ -42,6 +44,18 @@ def test_a_folder_of_another_process_stays(tmp_path: Path) -> None:
     assert remove_left_over(tmp_path) == 0
     os.close(file)
     assert remove_left_over(tmp_path) == 1
+
+
+def test_a_folder_whose_file_system_knows_no_locks_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: int, kind: int) -> None:
+        raise OSError("no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with upload_folder(tmp_path) as folder:
+        (folder / "staged.db").write_bytes(b"rows")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_all_users_that_someone_locks_holds_up_no_import(tmp_path: Path) -> None:

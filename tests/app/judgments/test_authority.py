@@ -6,8 +6,9 @@ import math
 
 import pytest
 
+from app.core.errors import Conflict
 from app.core.models import CalibrationRow
-from app.judgments.authority import Authority
+from app.judgments.authority import Authority, _refuse_unusable
 from judges.cascade import Tier
 from judges.recorded import RecordedJudge
 
@@ -60,3 +61,11 @@ def test_without_a_certificate_all_pairs_have_the_same_tiers() -> None:
 )
 def test_only_a_certificate_of_new_pairs_promises(made: CalibrationRow, *, promises: bool) -> None:
     assert Authority(TIERS, "exclude", made).is_certified is promises
+
+
+@pytest.mark.parametrize("status", ["pending", "running", "failed"])
+def test_a_certificate_without_thresholds_judges_nothing(status: str) -> None:
+    made = certificate(status)
+    made.id = "cal_1"
+    with pytest.raises(Conflict, match=f"calibration cal_1 is {status}: it has no thresholds"):
+        _refuse_unusable(made)

@@ -95,6 +95,14 @@ async def test_what_cannot_be_tried_is_named(client: httpx.AsyncClient) -> None:
     assert "live: student" in recorded.json()["errors"][0]["msg"]
     assert (await released(client, dataset="lakes")).status_code == 404
     assert (await released(client, pairs=0)).status_code == 422
+    battles = [{**row, "prompt": None, "response_a": None, "response_b": None} for row in
+               labelled_rows(3)]  # fmt: skip
+    await upload(client, "battles", battles)
+    textless = await released(client, dataset="battles")
+    assert textless.status_code == 422
+    assert textless.json()["errors"][0]["msg"] == "no pair with texts is left to try judges on"
+    await upload(client, "both", [*battles[:1], *labelled_rows(3)[1:]])
+    assert (await released(client, dataset="both")).json()["pairs"] == 2
 
 
 def test_the_command_line_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,11 +89,14 @@ async def test_one_judge_less_other_thresholds_and_fewer_annotators(
 async def test_what_cannot_be_replayed_is_refused(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(200))
     made = await certify(client, "rivers", target_agreement=0.8)
+    await upload(client, "few", labelled_rows(2))
+    plain = await _batch(client, dataset="few")
     asked: list[tuple[Json, int]] = [
         ({"dataset": "rivers"}, 422),
         ({"dataset": "rivers", "batch": "batch_1", "calibration": made["id"]}, 422),
         ({"dataset": "none", "calibration": made["id"]}, 404),
         ({"batch": "batch_1"}, 404),
+        ({"batch": plain["id"]}, 422),
         ({"dataset": "rivers", "calibration": made["id"], "judges": ["other"]}, 422),
         ({"dataset": "rivers", "thresholds": {"cheap": 2.0}}, 422),
         ({"dataset": "rivers", "thresholds": {"nobody": 0.5}}, 422),

@@ -107,6 +107,8 @@ BAD: dict[str, tuple[Row, str]] = {
     "a number": ({"instruction": "i", "output_1": 7, "output_2": "y"}, "alpaca_eval: response_a"),
     "no texts": ({"model_a": "x", "model_b": "y", "winner": "model_a"}, "prompt"),
     "no name": ({**FORMATS["alpaca_eval"], "annotator": None}, "annotator"),
+    "several pairs": ({"prompt": PROMPT, "chosen": [LONG, SHORT], "rejected": [""]},
+                      "the row holds 2 pairs: send each by itself"),
     "metadata differs": ({**ROW, "turn": 1, "metadata": {"turn": 2}}, "differs from the field"),
 }  # fmt: skip
 

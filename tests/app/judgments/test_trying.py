@@ -113,6 +113,13 @@ async def test_what_cannot_be_tried_is_refused_by_name(client: httpx.AsyncClient
     assert "records" in (await tried(client, "recorded-one", 422))["detail"]
 
 
+async def test_a_battle_has_nothing_that_a_judge_could_read(client: httpx.AsyncClient) -> None:
+    battle = {"model_a": "x", "model_b": "y", "human": [{"label": "a"}]}
+    answer = await client.post("/v1/judges/student/try", json={"pair": battle})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", "pair", "prompt"]
+
+
 async def test_several_criteria_give_one_score_each(
     client: httpx.AsyncClient, server: ModelServer
 ) -> None:

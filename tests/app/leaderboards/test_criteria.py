@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from app.core.errors import Conflict
+from app.core.models import Leaderboard
+from app.leaderboards.service import _refuse_other_verdicts
 from tests.app.hand_made import ROWS, upload
 
 CRITERIA = {"helpful": 3.0, "style": 1.0}
@@ -111,6 +115,40 @@ async def test_moved_weights_rest_on_the_labels_of_then(judged: httpx.AsyncClien
     now = await rank(judged)
     assert now["rests_on"]["label_set_hash"] != made["rests_on"]["label_set_hash"]
     assert values(now["rows"]) != values(made["rows"])
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "said"),
+    [
+        ("label_set_hash", 4, "there were 5 labels and are 4"),
+        ("dataset_content_hash", 5, "dataset_content_hash was 'then' and is 'now'"),
+    ],
+)
+def test_weights_are_not_moved_where_what_they_rest_on_is_gone(
+    name: str, labels: int, said: str
+) -> None:
+    earlier = Leaderboard(id="lb_1", body={"rests_on": {name: "then", "labels": 5}})
+    now: Any = SimpleNamespace(rests_on={name: "now", "labels": labels})
+    with pytest.raises(Conflict, match=said) as refused:
+        _refuse_other_verdicts(earlier, now)
+    assert refused.value.extra == {"changed": [name]}
+
+
+async def test_what_if_takes_weights_in_its_query_and_names_them(judged: httpx.AsyncClient) -> None:
+    path = f"/v1/leaderboards/{(await rank(judged))['id']}/what-if"
+    found = await judged.get(path, params={"criterion.style": "2", "matrix": "true"})
+    assert found.status_code == 200, found.text
+    assert {one["criterion"]: one["weight"] for one in found.json()["by_criterion"]}["style"] == 1
+    # who won against whom is by the criteria that weigh something
+    met = found.json()["matrix"]["meetings"]
+    alone = await rank(judged, criteria={"style": 1})
+    only = (await judged.get(f"/v1/leaderboards/{alone['id']}/what-if?matrix=true")).json()
+    assert met == only["matrix"]["meetings"]
+    negative = await judged.get(path, params={"criterion.style": "-1"})
+    assert negative.json()["errors"][0]["loc"] == ["query", "criterion.style"]
+    many = await judged.get(path, params={f"criterion.c{n}": "1" for n in range(21)})
+    assert many.status_code == 422
+    assert many.json()["errors"][0]["loc"] == ["query", "criteria"]
 
 
 async def test_a_judge_has_a_name_for_each_criterion(judged: httpx.AsyncClient) -> None:

@@ -195,6 +195,33 @@ async def test_other_scales_and_other_models_are_not_compared(client: httpx.Asyn
     assert missing.status_code == 404
 
 
+async def test_with_other_models_a_change_has_no_interval(client: httpx.AsyncClient) -> None:
+    rng = np.random.default_rng(2)
+    third = [{**row, "model_b": "z"} for row in battles(60, 0.6, rng)]
+    await upload(client, battles(60, 0.7, rng), "before")
+    await upload(client, battles(60, 0.7, rng) + third, "after")
+    earlier, later = [await rank(client, dataset=name) for name in ("before", "after")]
+    path = f"/v1/leaderboards/{later['id']}/compare"
+    found = (await client.get(path, params={"with": earlier["id"]})).json()
+    assert found["entered"] == ["z"]
+    assert found["not_comparable_because"].startswith("the models differ")
+    assert {row["rating_change"]["low"] for row in found["rows"]} == {None}
+    assert not any(row["rank_has_surely_changed"] for row in found["rows"])
+    assert None not in {row["win_rate_change"]["low"] for row in found["rows"]}
+
+
+async def test_style_is_measured_of_the_pairs_that_count(client: httpx.AsyncClient) -> None:
+    await upload(client, long_winded(200))
+    part = {"fraction": 0.5, "seed": 1, "side": "test"}
+    made = await rank(client, control=["length"], part=part)
+    assert 0 < made["pairs"] < 200
+    # what the ratings would be without it is another board of the same votes
+    again = await client.post(f"/v1/leaderboards/{made['id']}/reweight", json={"control": []})
+    assert again.status_code == 201, again.text
+    assert again.json()["coefficients"] == []
+    assert again.json()["rests_on"] == made["rests_on"]
+
+
 async def test_rows_as_csv(client: httpx.AsyncClient, service: FastAPI) -> None:
     await upload(client, ROWS)
     certificate = await certify(service, "hand")

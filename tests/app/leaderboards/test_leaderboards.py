@@ -123,6 +123,18 @@ async def test_soft_verdicts_count_as_their_probability(hand: httpx.AsyncClient)
     assert soft["x"] == pytest.approx((0.8 + 0.6 + 0.1 + 0.2 + 0.3 + 0.5) / 6)
 
 
+async def test_soft_verdicts_of_a_cascade_count_as_their_probability(
+    hand: httpx.AsyncClient, service: FastAPI
+) -> None:
+    certificate = await certify(service, "hand")
+    asked = {"source": "cascade", "calibration": certificate, "method": "win_rate"}
+    hard = win_rates(await rank(hand, **asked))
+    soft = win_rates(await rank(hand, **asked, soft=True))
+    assert soft.keys() == hard.keys()
+    # a probability is less than the 1 that a verdict of it counts
+    assert hard["z"] == 1.0 > soft["z"] > 0.5
+
+
 @pytest.mark.both_databases
 async def test_a_cascade_never_counts_an_abstention(
     hand: httpx.AsyncClient, service: FastAPI

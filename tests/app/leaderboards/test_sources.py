@@ -225,6 +225,14 @@ async def test_labels_correct_a_judge_that_favours_a_model(
     if method == "bradley_terry":
         assert x["strength"] == pytest.approx(0.75, abs=1e-6)
     assert x["rank_text"] == "1st"
+    # a majority of one vote is that vote
+    assert (await rank(client, source="prediction_powered", method=method, votes="majority"))[
+        "rows"
+    ] == made["rows"]
+    path = f"/v1/leaderboards/{made['id']}/what-if"
+    refused = await client.get(path, params={"matrix": "true"})
+    assert refused.status_code == 422
+    assert "have no table of who beat whom" in refused.json()["detail"]
     # the only recorded judge need not be named
     alone = await rank(client, source="prediction_powered", method=method)
     assert alone["rows"] == made["rows"]
@@ -265,6 +273,25 @@ async def test_without_labels_there_is_nothing_to_correct_by(client: httpx.Async
     assert "no pair is labelled" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"metadata": {"label_probability": 2}}, "must lie between 0 and 1 on every pair"),
+        ({"metadata": {"label_probability": "often"}}, "must lie between 0 and 1 on every pair"),
+        ({"model_a": None}, "no pair that verdicts could be corrected on"),
+    ],
+)
+async def test_what_labels_cannot_correct_is_named(
+    client: httpx.AsyncClient, more: dict[str, Any], said: str
+) -> None:
+    await upload(client, [{**row, **more} for row in comparisons(20)], "hand")
+    body = {"dataset": "hand", "source": "prediction_powered", "judge": "partial"}
+    answer = await client.post("/v1/leaderboards", json=body)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert answer.json()["errors"][0]["loc"] == ["body", "dataset"]
+
+
 async def test_without_any_verdict_there_is_nothing_to_correct(client: httpx.AsyncClient) -> None:
     rows = [{**row, "judges": {}} for row in comparisons(20)]
     await upload(client, rows, "hand")
@@ -289,6 +316,9 @@ async def test_without_any_verdict_there_is_nothing_to_correct(client: httpx.Asy
                           '--source judge:student ("source": "judge:student")',
                           "tribunal batch hand (POST /v1/batches)"]),
         ({"judges": {"old": {"p_a": 0.6}}}, ["--source judge:old"]),
+        ({"judges": {}, "prompt": None, "response_a": None, "response_b": None,
+          "human": [{"annotator": "1", "label": "a", "criterion": "style"}]},
+         ["They have no texts that a judge could read"]),
     ],
 )  # fmt: skip
 async def test_a_board_of_pairs_without_labels_says_how_to_judge_them_first(

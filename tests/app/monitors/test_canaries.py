@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Iterator
 from datetime import timedelta
+from itertools import chain, cycle, repeat
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import delete
 
+from app.core.models import Score as StoredScore
 from app.core.runtime import Runtime
 from app.monitors import canaries
 from app.monitors.alarms import ask_due_canaries
-from judges.types import Pair
+from judges.types import FailureKind, JudgeFailure, Pair, Score
 from tests.app.pages.markup import check
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import upload
@@ -177,3 +182,69 @@ async def test_nothing_is_asked_where_no_judge_could_change_or_none_is_wanted(
     await client.post(f"/v1/monitors/{ended['id']}/end")
     assert await ask_due_canaries(running, np.random.default_rng(0)) == 0
     assert judge.asked.total() == calls
+
+
+class Failing(HostedJudge):
+    """Answers the calls that `answers` says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: Iterator[bool] = repeat(True)
+
+    async def score(self, pair: Pair) -> Score:
+        if next(self.answers):
+            return await super().score(pair)
+        failure = JudgeFailure(FailureKind.CONNECTION, "nobody is there")
+        return Score(self.name, self.spec.fingerprint, None, failure=failure)
+
+
+async def test_a_judge_that_is_away_at_the_start_is_asked_again_later(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    judge, rng, moment = Failing(), np.random.default_rng(1), running.now()
+    calibration = await watched(client, running, judge)
+    running.now = lambda: moment
+    monitor = await monitored(client, calibration)
+    judge.answers = repeat(False)
+    await ask_due_canaries(running, rng)
+    found = (await look(client, monitor))["canaries"]
+    assert (found["status"], found["asked"], found["failed"]) == ("starting", 0, 20)
+    # the references are there, and the judge fails now and then while its noise is measured
+    judge.answers = chain(repeat(True, 20), cycle((True, False)))
+    moment += timedelta(days=1)
+    await ask_due_canaries(running, rng)
+    found = (await look(client, monitor))["canaries"]
+    assert found["status"] == "asking"
+    assert found["failed"] == 20 + 40
+    assert 0 < found["asked"] <= 20
+
+
+async def test_scores_that_are_no_longer_stored_are_not_bet_on(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    judge = HostedJudge()
+    calibration = await watched(client, running, judge)
+    async with running.db.write() as session:
+        await session.execute(delete(StoredScore))
+    monitor = await monitored(client, calibration)
+    await ask_due_canaries(running, np.random.default_rng(1))
+    found = (await look(client, monitor))["canaries"]
+    assert (found["status"], found["asked"], found["failed"]) == ("asking", 0, 0)
+
+
+async def test_a_monitor_that_ends_while_its_judge_is_asked_raises_no_alarm(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    judge = HostedJudge()
+    calibration = await watched(client, running, judge)
+    judge.shift = 0.5
+    monitor = await monitored(client, calibration)
+    judge.gate = asyncio.Event()
+    asking = asyncio.create_task(ask_due_canaries(running, np.random.default_rng(0)))
+    while not judge.asked.total() > 60:  # noqa: ASYNC110 - the judge tells nobody
+        await asyncio.sleep(0.01)
+    await client.post(f"/v1/monitors/{monitor['id']}/end")
+    judge.gate.set()
+    await asking
+    found = await look(client, monitor)
+    assert (found["status"], found["alarm"]) == ("ended", None)

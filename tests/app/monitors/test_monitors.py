@@ -15,8 +15,10 @@ import httpx
 import numpy as np
 import pytest
 
+from app.core.models import Monitor
 from app.core.runtime import Runtime
-from app.monitors.alarms import loss_of
+from app.monitors.alarms import advance, ask_canaries, loss_of
+from app.monitors.service import require
 from app.monitors.webhooks import deliver_due, sent
 from tests.app.rows import certify, labelled_rows, upload
 
@@ -198,17 +200,75 @@ async def test_a_verdict_that_was_not_drawn_is_refused_as_an_audit(
     assert refused.json()["errors"][0]["loc"] == ["body", "answers", 0, "judgment"]
 
 
-async def test_what_cannot_be_watched_is_refused(client: httpx.AsyncClient) -> None:
+async def test_audits_are_listed_in_pages_and_an_ended_monitor_ends_once(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    calibration = await _certified(client)
+    monitor = await _monitor(client, calibration)
+    await _judge(client, calibration, 0, 20)
+    path = f"/v1/monitors/{monitor['id']}"
+    whole = await _audits(client, monitor)
+    first = (await client.get(f"{path}/audits?limit=3&order=asc")).json()
+    after = {"limit": "1000", "order": "asc", "after": first["last_id"]}
+    rest = (await client.get(f"{path}/audits", params=after)).json()
+    assert first["data"] + rest["data"] == whole
+    for wrong in ("audit_x", "x"):
+        missing = await client.get(f"{path}/audits", params={"after": wrong})
+        assert missing.status_code == 404
+        assert "is no id of an audit" in missing.json()["detail"]
+    kept = await _kept(running, monitor["id"])
+    ended = (await client.post(f"{path}/end")).json()
+    assert (await client.post(f"{path}/end")).json() == ended
+    # what read the monitor before it ended observes nothing, and asks no judge
+    async with running.db.write() as session:
+        await advance(session, kept, running.now())
+    await ask_canaries(running, kept, np.random.default_rng(0))
+    assert (await _look(client, monitor))["ended_at"] == ended["ended_at"]
+
+
+async def _kept(running: Runtime, monitor_id: str) -> Monitor:
+    async with running.db.read() as session:
+        return await require(session, monitor_id)
+
+
+async def test_answers_that_another_process_has_observed_are_not_observed_again(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    calibration = await _certified(client)
+    monitor = await _monitor(client, calibration)
+    await _judge(client, calibration, 0, 20)
+    found = await _say(client, monitor, 0.0, np.random.default_rng(0))
+    async with running.db.write() as session:
+        await advance(session, await require(session, monitor["id"]), running.now())
+    assert await _look(client, monitor) == found
+
+
+async def test_what_cannot_be_watched_is_refused(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
     calibration = await _certified(client)
     for body, status, field in (
         ({"calibration": "cal_none"}, 404, None),
         ({"calibration": calibration, "slices": "colour"}, 422, "slices"),
         ({"calibration": calibration, "audit_rate": 0}, 422, "audit_rate"),
         ({"calibration": calibration, "webhook": "ftp://x"}, 422, "webhook"),
+        ({"calibration": calibration, "webhook": "https://u:secret@x/"}, 422, "webhook"),
     ):
         refused = await client.post("/v1/monitors", json=body)
         assert refused.status_code == status, refused.text
         assert field is None or field in refused.json()["errors"][0]["loc"]
+    for options, status, said in (
+        ({"scope": "dataset", "max_error": 0.05}, 409, "something of a whole data set"),
+        ({"target_agreement": 0.15}, 422, "a target risk of 0.85 cannot be watched"),
+        ({"target_agreement": 0.85, "expires_in": "1d"}, 409, "expired at"),
+    ):
+        running.now = lambda: datetime.now(UTC)
+        made = await certify(client, "rivers", **options)
+        assert made["status"] == "certified"
+        running.now = lambda: datetime.now(UTC) + timedelta(days=2)
+        refused = await client.post("/v1/monitors", json={"calibration": made["id"]})
+        assert refused.status_code == status, (options, refused.text)
+        assert said in refused.json()["detail"]
     await client.post(f"/v1/calibrations/{calibration}/revoke")
     refused = await client.post("/v1/monitors", json={"calibration": calibration})
     assert refused.status_code == 409
@@ -287,6 +347,35 @@ async def test_a_receiver_that_was_down_for_ten_minutes_gets_the_alarm_once_by_i
     assert json.loads(body)["calibration"] == calibration
     certificate = (await client.get(f"/v1/calibrations/{calibration}")).json()
     assert certificate["revoked_at"] is not None
+
+
+async def test_a_message_is_sent_by_one_process_and_given_up_after_some_days(
+    client: httpx.AsyncClient, running: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    calibration = await _certified(client)
+    monitor = await _monitor(client, calibration, webhook="http://receiver/", on_alarm="alarm")
+    await _judge(client, calibration, 0, 100)
+    moment = datetime.now(UTC)
+    running.now = lambda: moment
+    await _say(client, monitor, 0.9, np.random.default_rng(0))
+    asked: list[httpx.Request] = []
+
+    def away(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(503)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(away)) as http:
+        # two processes that find it due at the same time
+        async with asyncio.TaskGroup() as group:
+            both = [group.create_task(deliver_due(running, http)) for _ in range(2)]
+        assert [one.result() for one in both] == [0, 0]
+        assert len(asked) == 1
+        moment += timedelta(days=30)
+        assert await deliver_due(running, http) == 0
+        assert "could not be delivered: status 503; given up" in caplog.text
+        moment += timedelta(days=30)
+        assert await deliver_due(running, http) == 0
+    assert len(asked) == 2
 
 
 async def test_what_a_receiver_says_without_end_is_not_read() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -388,6 +389,11 @@ async def test_audits_and_finishes_hold_the_verdicts_of_their_kind(
             client, name=purpose, purpose=purpose, calibration=certificate["id"], labels=1000
         )
         assert made["pairs"] == counts[status] > 0
+    # pairs that are named, and those of other purposes, are queued whatever their verdicts are
+    named: Json = {"purpose": "audit", "pairs": ["p0", "p1"]}
+    for name, more in (("named", named), ("asked", {"purpose": "asked", "labels": 2})):
+        made = await _queue(client, name=name, calibration=certificate["id"], **more)
+        assert made["pairs"] == 2
     refused = await client.post(
         "/v1/queues", json={"name": "x", "dataset": "rivers", "purpose": "audit"}
     )
@@ -500,6 +506,75 @@ def _longer_wins(tool: str, task: Json, who: str = "ann") -> Json:
     ranked = [{"value": name, "rank": rank} for name, rank in ranks]
     answer = {"user_id": who, "status": "submitted", "value": ranked}
     return {**task, "responses": {"ranking": [answer]}}
+
+
+async def test_of_an_imported_file_each_answer_that_cannot_count_is_named(
+    client: httpx.AsyncClient,
+) -> None:
+    await _rivers(client, 6, human=False)
+    await _queue(client)
+    exported = await client.get("/v1/queues/q/export", params={"format": "label_studio"})
+    tasks = {task["data"]["item"]: _longer_wins("label_studio", task) for task in exported.json()}
+    held = (await _claim(client, "ann"))[0]["item"]
+    spare = (await _claim(client, "bob"))[0]["item"]
+    await _answer(client, "bob", {"item": spare, "label": "left"})
+    free = [task for item, task in tasks.items() if item not in (held, spare)]
+    unknown, nobody, endless, _ = free
+    unknown["data"]["item"] = "item_0"
+    del nobody["annotations"][0]["completed_by"]
+    endless["annotations"][0]["lead_time"] = "TIME"
+    listed = [tasks[held], tasks[spare], unknown, nobody, endless]
+    rows = [json.dumps(task).replace('"TIME"', "1e999") for task in listed]
+    # another person answers an item alone that the queue does not have
+    stranger = _longer_wins("label_studio", unknown, "zoe")
+    rows += ["{broken", json.dumps(stranger)]
+    found = (
+        await client.post(
+            "/v1/queues/q/import",
+            content="\n".join(rows),
+            headers={"content-type": "application/x-ndjson"},
+        )
+    ).json()
+    assert (found["stored"], found["spare"]) == (2, 1)
+    said = {one["line"]: one["reason"] for one in found["rejected"]}
+    assert sorted(said) == [3, 4, 6, 7]
+    assert said[3] == said[7] == "the queue has no item 'item_0'"
+    assert said[4] == "an answer names no annotator"
+    # the answer counts by what stood on the left in the other tool
+    human = await _human(client)
+    votes = [vote for votes in human.values() for vote in votes if vote["annotator"] == "ann"]
+    assert {vote["label"] for vote in votes} == {"b"}
+
+
+async def test_what_was_skipped_may_be_skipped_again_and_what_was_answered_may_not(
+    client: httpx.AsyncClient,
+) -> None:
+    await _rivers(client, 2)
+    await _queue(client)
+    first, second = (one["item"] for one in await _claim(client, "ann", 2))
+    for _ in range(2):
+        skipped = await _answer(client, "ann", {"item": first, "label": "skip"})
+        assert skipped.json()["answers"] == [{"item": first, "status": "skipped"}]
+    await _answer(client, "ann", {"item": second, "label": "left"})
+    refused = await _answer(client, "ann", {"item": second, "label": "skip"})
+    assert refused.status_code == 409
+    assert "is answered already: undo that first" in refused.text
+    assert _places(await _look(client)) == (0, 0, 1, 1)
+
+
+async def test_only_pairs_without_a_label_on_the_same_criterion_may_be_asked_for(
+    client: httpx.AsyncClient,
+) -> None:
+    await _rivers(client, 4)
+    body = {"name": "q", "dataset": "rivers", "unlabelled": True}
+    refused = await client.post("/v1/queues", json=body)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["msg"] == "no pair with texts is left to be labelled"
+    assert (await _queue(client, unlabelled=True, criterion="style"))["pairs"] == 4
+    for item in await _claim(client, "ann", 1):
+        await _answer(client, "ann", {"item": item["item"], "label": "left"})
+    rest = await _queue(client, name="rest", unlabelled=True, criterion="style")
+    assert rest["pairs"] == 3
 
 
 async def test_bad_requests_name_the_field(client: httpx.AsyncClient) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.core.runtime import Runtime
-from app.shadows import asking
+from app.shadows import asking, service
 from app.shadows.asking import ask_some
 from app.shadows.report import Compared, compare
 from judges.base import JudgeSpec
@@ -64,6 +64,14 @@ class Exchanged(PaidJudge):
     @property
     def spec(self) -> JudgeSpec:
         return replace(super().spec, scored_by={"name": "another model"})
+
+
+class Unpriced(PaidJudge):
+    """A judge behind a server of which nobody has said what it costs."""
+
+    @property
+    def spec(self) -> JudgeSpec:
+        return replace(super().spec, price_input=None, price_output=None)
 
 
 async def ask_all(running: Runtime) -> None:
@@ -179,7 +187,7 @@ async def test_a_candidate_that_hangs_keeps_no_other_waiting(
     running.start(asking.ask_forever(running), "asking")
     await all_judged(client, second)
     async with asyncio.timeout(60):  # the quick one may end before the other is asked about all
-        while hung.asked.total() < 5:
+        while hung.asked.total() < 5:  # noqa: ASYNC110 - the judge tells nobody
             await asyncio.sleep(0.01)
     assert (await look(client, first))["waiting"] == 5
     # what is drawn while it hangs waits for it, and it is asked about nothing twice
@@ -207,7 +215,10 @@ async def test_what_cannot_be_a_candidate_is_refused(
         assert field is None or field in refused.json()["errors"][0]["loc"]
     shadow = await shadowed(client, calibration, judge="student")
     await judge(client, calibration, 0, 3)
-    install(running, PaidJudge("other"))
+    install(running, PaidJudge("other"), Unpriced("free"))
+    refused = await client.post("/v1/shadows", json={**body, "judge": "free", "budget_usd": 5})
+    assert refused.status_code == 422
+    assert refused.json()["detail"] == "budget_usd: the judge 'free' has no price"
     await ask_all(running)
     found = await look(client, shadow)
     assert (found["status"], found["waiting"]) == ("ended", 0)
@@ -219,6 +230,39 @@ async def test_what_cannot_be_a_candidate_is_refused(
     found = await look(client, shadow)
     assert (found["status"], found["pairs"]) == ("ended", 0)
     assert found["error"] == "its judges are configured otherwise now"
+    assert (await client.post(f"/v1/calibrations/{calibration}/revoke")).is_success
+    refused = await client.post("/v1/shadows", json={**body, "judge": "other"})
+    assert refused.status_code == 409
+    assert "is not in use: it gives no promised verdict" in refused.json()["detail"]
+
+
+async def test_two_processes_ask_a_candidate_about_a_pair_once(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    calibration = await certified(client)
+    candidate = PaidJudge("new", pause=0.05)
+    install(running, candidate)
+    await shadowed(client, calibration, judge="new")
+    await judge(client, calibration, 0, 5)
+    [shadow] = await asking._with_waiting_pairs(running)
+    async with asyncio.TaskGroup() as group:
+        both = [group.create_task(ask_some(running, shadow)) for _ in range(2)]
+    assert sorted(one.result() for one in both) == [0, 5]
+    assert candidate.asked.total() == 5
+
+
+def test_notes_say_what_the_figures_leave_out() -> None:
+    def pair(number: int, labels: tuple[Any, Any], losses: tuple[Any, Any]) -> Compared:
+        weight = None if losses == (None, None) else 1.0
+        return Compared(f"q{number}", True, labels, (None, 0.03), losses, weight)
+
+    answered = [pair(n, ("a", "a"), (0.0, 0.0)) for n in range(3)]
+    gained = [pair(n, (None, "a"), (None, None)) for n in range(3, 6)]
+    notes = service._notes([*answered, *gained], compare([*answered, *gained]))
+    assert "no label is on a pair on which the present cascade abstains" in notes[0]
+    assert notes[-1] == "what some judge costs is unknown: set price_input and price_output"
+    looked = [*answered, pair(9, (None, "a"), (None, 0.0))]
+    assert not any("no label is on" in one for one in service._notes(looked, compare(looked)))
 
 
 def world(n: int, rng: np.random.Generator) -> list[Compared]:

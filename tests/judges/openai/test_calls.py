@@ -61,9 +61,13 @@ async def test_it_never_falls_below_one_and_comes_back() -> None:
 
 async def test_whoever_stops_waiting_leaves_no_slot_taken() -> None:
     slots = AdaptiveSlots(1)
+
+    async def take() -> None:
+        async with slots.slot():
+            raise AssertionError("nobody waits for this")
+
     async with slots.slot():
-        waiting = asyncio.create_task(most_in_flight(slots, 1))
-        given = asyncio.create_task(most_in_flight(slots, 1))
+        waiting, given = asyncio.create_task(take()), asyncio.create_task(take())
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -617,6 +617,7 @@ def test_a_proxy_variable_that_cannot_be_used_is_one_message(
         ("HTTPS_PROXY", "127.0.0.1:3128"),
         ("NO_PROXY", "localhost,127.0.0.1,::1,10.0.0.0/8,.example.com"),
         ("NO_PROXY", "*,fe80::/10"),
+        ("SSL_CERT_FILE", ""),
     ],
 )
 async def test_a_proxy_variable_that_can_be_used_is_no_problem(

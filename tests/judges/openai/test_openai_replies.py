@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.openai.answers import Reading, labels_of_reply
-from judges.openai.failures import complaint_of_status, complaint_within
+from judges.openai.answers import Reading, labels_of_reply, verbalized_labels
+from judges.openai.bodies import Bodies
+from judges.openai.clients import missing_model
+from judges.openai.failures import complaint_of_status, complaint_within, wait_seconds
 from judges.openai.replies import Position, Reply, ReplyUnreadable, parse_json, read_reply
+from judges.openai.settings import OpenAISettings
 from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities, TokenLogprob
 from judges.types import FailureKind, JudgeFailure, TokenUsage
 
@@ -236,6 +240,96 @@ def test_any_error_body_is_a_short_message(body: bytes) -> None:
     assert len(failure.detail) < 400
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        # an error in words alone, and one of many in a list
+        ({"object": "error", "error": "rate limit reached"}, FailureKind.RATE_LIMITED),
+        ([5, {"error": {"message": "Too many requests"}}], FailureKind.RATE_LIMITED),
+        # a code that is no error's says nothing: the next field does
+        ({"error": {"code": 200, "status": 429, "message": "x"}}, FailureKind.RATE_LIMITED),
+        ({"error": {"code": "200", "message": "Purple"}}, FailureKind.SERVER_ERROR),
+        ({"object": "error", "error": "Purple"}, FailureKind.SERVER_ERROR),
+    ],
+)
+def test_an_error_within_a_200_means_what_its_words_say(body: Any, kind: FailureKind) -> None:
+    complaint = complaint_within(body, {}, now=0.0)
+    assert complaint is not None
+    assert complaint.failure.kind is kind
+
+
+@pytest.mark.parametrize("body", [{"choices": [1]}, {"choices": ["A"], "message": "x"}, [], [5]])
+def test_a_body_that_says_nothing_of_an_error_is_none(body: Any) -> None:
+    assert complaint_within(body, {}, now=0.0) is None
+
+
+def test_a_wait_that_cannot_be_read_is_none() -> None:
+    used_up = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"}
+    assert wait_seconds(used_up, {}, now=0.0) is None
+    assert wait_seconds({**used_up, "ratelimit-reset": "7"}, {}, now=0.0) == 7
+    # nobody says it so deep in a body that the search would not end
+    deep: Any = {"estimated_time": 5}
+    for _ in range(6):
+        deep = {"inner": deep}
+    assert wait_seconds({}, deep, now=0.0) is None
+    assert wait_seconds({}, deep["inner"], now=0.0) == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [({"models": ["judge"]}, None), ("judge", "not with a list of models")]
+)
+def test_a_list_of_models_is_read_in_any_form(content: Any, said: str | None) -> None:
+    found = missing_model(content, "judge")
+    assert (said in found) if said and found else found is said
+
+
+def test_a_message_in_pieces_is_one_text() -> None:
+    pieces = ["A", 5, {"type": "text", "text": " is"}, {"type": "text", "text": {"value": " it"}}]
+    body = {"choices": [{"message": {"content": pieces}}]}
+    assert read(json.dumps(body).encode()).text == "A is it"
+
+
+def test_a_position_without_a_name_is_that_of_its_most_probable_token() -> None:
+    tops = [{"token": "B", "logprob": -2.0}, {"token": "A", "logprob": -0.2}]
+    [found] = read(chat({"top_logprobs": tops})).positions
+    assert (found.token, found.logprob) == ("A", -0.2)
+
+
+def test_probabilities_in_place_of_their_logarithms_are_read() -> None:
+    tops = [{"tok_str": "A", "prob": 1.0}, {"tok_str": "B", "prob": 0.0}]
+    reply = read(chat({"token": "A", "prob": 1.0, "probs": tops}))
+    assert tops_of_first(reply) == [("A", 0.0), ("B", -math.inf)]
+    assert reply.positions[0].is_one_hot
+    # what is no number is no such filler, and fails where it is a label
+    odd = [{"token": "A", "logprob": 0.0}, {"token": "B", "logprob": True}]
+    assert (
+        not read(chat({"token": "A", "logprob": 0.0, "top_logprobs": odd})).positions[0].is_one_hot
+    )
+
+
+def tops_of_first(reply: Reply) -> list[tuple[str, object]]:
+    return tops(reply)[0]
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "words"),
+    [
+        (Reply("", refusal="I cannot help"), FailureKind.REFUSED, "I cannot help"),
+        (Reply("<think>A 90%"), FailureKind.UNPARSEABLE, "still thinking"),
+        (Reply("A " + "x" * 100 + " 90%"), FailureKind.UNPARSEABLE, "no label with a percentage"),
+    ],
+)
+def test_a_stated_percentage_may_be_missing(reply: Reply, kind: FailureKind, words: str) -> None:
+    said = verbalized_labels(reply, AB.matcher)
+    assert isinstance(said, JudgeFailure)
+    assert (said.kind, words in said.detail) == (kind, True)
+
+
+@pytest.mark.parametrize("text", ["A is better than A", "A is better than C."])
+def test_a_label_that_beats_itself_or_nobody_is_no_vote(text: str) -> None:
+    assert isinstance(labels_of_reply(Reply(text, finish_reason="stop"), AB), JudgeFailure)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["A", "B", " ", ""]),
     lambda inner: (
@@ -261,3 +355,12 @@ def test_any_json_is_a_reply_or_is_named_unreadable(
     except ReplyUnreadable:
         return
     assert isinstance(labels_of_reply(reply, AB), LabelProbabilities | JudgeFailure)
+
+
+def test_a_limit_that_the_settings_name_is_advised_about() -> None:
+    sent = {"max_tokens": 5}
+    failure = JudgeFailure(FailureKind.REFUSED, "HTTP 400: unknown parameter max_tokens")
+    bodies = Bodies(OpenAISettings("j", "http://server/v1", "m", max_tokens=5))
+    advised = bodies.advised(failure, sent).detail
+    assert 'set max_tokens, or omit = ["max_tokens"] and max_completion_tokens' in advised
+    assert bodies.advised(failure, {}) == failure

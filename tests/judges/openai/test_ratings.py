@@ -95,6 +95,10 @@ def test_values_of_several_tokens_are_recoded(bounds: tuple[int, int], labels: s
     assert "".join(Scale.of(bounds).labels) == labels
 
 
+def test_words_of_ones_own_name_the_values() -> None:
+    assert Scale.of((1, 3), ["poor", "fair", "good"]).labels == ("poor", "fair", "good")
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

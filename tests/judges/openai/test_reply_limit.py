@@ -108,6 +108,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
     "ends early": ("content-encoding: gzip\r\n", gzip.compress(ANSWER)[:-20]),
     "is not gzip": ("content-encoding: gzip\r\n", ANSWER),
     "is packed otherwise": ("content-encoding: br\r\n", ANSWER),
+    "is not deflate": ("content-encoding: deflate\r\n", ANSWER),
 }
 
 
@@ -120,3 +121,18 @@ async def test_a_reply_that_cannot_be_unpacked_is_a_decoding_error(name: str) ->
     ):
         with pytest.raises(httpx.DecodingError):
             await client.post(address, json={})
+
+
+async def test_a_reply_may_break_off_its_packing_or_be_at_hand_as_a_whole() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield zlib.compress(ANSWER)[:8]
+        yield b"\xff" * 50
+
+    packed = {"content-encoding": "deflate"}
+    broken = httpx.MockTransport(lambda _: httpx.Response(200, headers=packed, content=pieces()))
+    async with ReplyClient(10_000, transport=broken) as client:
+        with pytest.raises(httpx.DecodingError):
+            await client.post("http://server/v1", json={})
+    whole = httpx.MockTransport(lambda _: httpx.Response(200, content=ANSWER))
+    async with ReplyClient(10_000, transport=whole) as client:
+        assert (await client.post("http://server/v1", json={})).content == ANSWER

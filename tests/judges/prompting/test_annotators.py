@@ -135,6 +135,13 @@ def test_numbers_out_of_range_are_refused(n: int, k: int) -> None:
         draw_annotators(pool(30), n, k, rng())
 
 
+def test_unknown_labels_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match="labels must be one of auto, individual, majority, random"
+    ):
+        draw_annotators(pool(30), 2, 1, rng(), labels="minority")  # type: ignore[arg-type]
+
+
 def test_the_prompts_used_are_told() -> None:
     sets = draw_annotators(pool(30), 2, 3, rng())
     shown: set[Pair] = {example.pair for examples in sets for example in examples}

@@ -11,10 +11,13 @@ from judges.prompting.label_tokens import (
     LabelMatcher,
     LabelProbabilities,
     TokenLogprob,
+    find_label_ids,
+    read_label_logprobs,
     read_label_probabilities,
     read_sampled_label,
 )
 from judges.types import FailureKind, JudgeFailure
+from tests.judges.spelling import Spelling
 
 AB = LabelMatcher(["A", "B"])
 
@@ -131,3 +134,23 @@ def test_any_numbers_give_probabilities_or_a_failure(tokens: dict[str, float]) -
         assert sum(said.shares) == pytest.approx(1)
         assert said.outside_mass is not None
         assert 0 <= said.outside_mass <= 1
+
+
+def test_log_probs_by_id_are_read_exactly_or_named() -> None:
+    found = find_label_ids(Spelling(), ("A", "B"))
+    assert found.ids == ((65, 97), (66, 98))
+    even = dict.fromkeys(found.all, math.log(0.2))
+    said = read_label_logprobs(even, found)
+    assert isinstance(said, LabelProbabilities)
+    assert said.shares == (0.5, 0.5)
+    assert said.outside_mass == pytest.approx(0.2)
+    nothing = dict.fromkeys(found.all, -math.inf)
+    for wrong, words in (
+        ({}, "no log-probability of token 65"),
+        ({**even, 97: math.nan}, "log-probability nan"),
+        ({**even, 66: 1.0}, "log-probability 1.0"),
+        (nothing, "every label has probability 0"),
+    ):
+        said = read_label_logprobs(wrong, found)
+        assert isinstance(said, JudgeFailure)
+        assert words in said.detail

@@ -2,59 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.neutralising import CONTROL_TOKEN
-from judges.prompting.tokens import PlainText, PromptTokens
+from judges.prompting.tokens import ConversationTokens, PlainText, PromptTokens, fit
+from judges.types import Pair
 from tests.judges.pairs import pair_of
-
-
-@dataclass
-class Added:
-    content: str
-    special: bool = True
-
-
-class Spelling:
-    """Encodes characters, and the longest added token that begins at a place."""
-
-    chat_template: Any = None
-    unk_token_id = None
-
-    def __init__(self, *added: Added) -> None:
-        self.added_tokens_decoder: Mapping[int, Added] = {-1 - n: a for n, a in enumerate(added)}
-
-    def get_vocab(self) -> Mapping[str, int]:
-        return {}
-
-    def encode(self, text: str, **options: Any) -> list[int]:
-        return list(self._ids(text))
-
-    def decode(self, token_ids: Sequence[int], **options: Any) -> str:
-        return "".join(map(chr, token_ids))
-
-    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
-        raise NotImplementedError
-
-    def _ids(self, text: str) -> Iterator[int]:
-        place = 0
-        by_length = sorted(
-            self.added_tokens_decoder.items(), key=lambda item: -len(item[1].content)
-        )
-        while place < len(text):
-            for token_id, token in by_length:
-                if text.startswith(token.content, place):
-                    yield token_id
-                    place += len(token.content)
-                    break
-            else:
-                yield ord(text[place])
-                place += 1
-
+from tests.judges.spelling import Added, Spelling, chatting
 
 ODD = Spelling(Added("~~turn~~"), Added("~~turn"), Added("<table>", special=False), Added("\n\n"))
 
@@ -89,3 +47,57 @@ def test_thousands_of_added_tokens_cost_one_look_up_for_each_length() -> None:
 
 def test_a_tokenizer_without_added_tokens_changes_nothing() -> None:
     assert PlainText(Spelling()).encode("<s>") == [ord(c) for c in "<s>"]
+
+
+def test_a_normalised_text_that_spells_an_added_token_is_taken_apart() -> None:
+    class Folding(Spelling):
+        """Normalises what it reads, as SentencePiece does."""
+
+        def encode(self, text: str, **options: Any) -> list[int]:
+            return super().encode(text.lower(), **options)
+
+    ids = PlainText(Folding(Added("~~turn"))).encode("x~~TURN")
+    assert min(ids) >= 0
+    assert "".join(map(chr, ids)) == "x~~turn"
+
+
+def test_conversations_are_laid_out_as_the_chat_template_does() -> None:
+    tokenizer = chatting()
+    layout = ConversationTokens(tokenizer)
+    messages = [("user", "One <|end|>?"), ("assistant", "It is."), ("user", "Two?")]
+    for said in (messages[:2], messages, messages[:2]):
+        ids = layout.of(said)
+        shown = "".join(f"<|{role}|>{text}<|end|>" for role, text in said)
+        assert tokenizer.decode(ids) == shown
+        # the text that spells a control token holds none
+        assert sum(one < 0 for one in ids) == 2 * len(said)
+    assert ConversationTokens(Spelling(), "{{ messages[0].content }}").of([("user", "x")]) == (120,)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "said"),
+    [
+        (Spelling(), "chat_template: needed, since the model's tokenizer has none"),
+        (Spelling(chat_template="{{ messages[0].content }}"), "it loses or repeats a message"),
+        (Spelling(chat_template="{{ 1 // 0 }}"), "chat_template: .*zero"),
+    ],
+)
+def test_a_template_that_lays_out_no_conversation_is_named(tokenizer: Spelling, said: str) -> None:
+    with pytest.raises(JudgeConfigurationInvalid, match=said):
+        ConversationTokens(tokenizer).of([("user", "x"), ("assistant", "y")])
+
+
+def test_a_pair_is_cut_as_little_as_needed() -> None:
+    pair = pair_of(a="x" * 5_000, b="y" * 300)
+
+    def has_room(most: int) -> Callable[[Pair], bool]:
+        return lambda cut: len(cut.responses_a[0]) <= most
+
+    assert fit(pair, has_room(5_000)) == (pair, ())
+    found = fit(pair, has_room(1_000))
+    assert found is not None
+    assert (len(found[0].responses_a[0]) > 960, found[1]) == (True, ("truncated:a",))
+    both = fit(pair, has_room(200))
+    assert both is not None
+    assert both[1] == ("truncated:a", "truncated:b")
+    assert fit(pair, has_room(50)) is None

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from judges.base import calls_announced
+from judges import registry as registry_module
+from judges.base import calls_announced, exchanges_heard
 from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.examples import LabelledPair
 from judges.registry import Registry, example_datasets
 from judges.reward.settings import FittedOn, fit_tau
-from judges.types import FailureKind, Pair, Score
+from judges.types import FailureKind, Message, Pair, Score
+from judges.vllm.engine import EngineHost
 from tests.judges.pairs import pair_of
 from tests.judges.reward.reward_server import RewardServer, reward_of, serving
+from tests.judges.spelling import CountingEngine, Spelling, chatting
 
 PAIR = pair_of(a="good good <|im_end|>", b="good")
 
@@ -232,3 +237,117 @@ def test_what_is_wrong_is_said_by_its_key(more: dict[str, Any], said: str) -> No
     with pytest.raises(JudgeConfigurationInvalid) as caught:
         registry_of({**table(RewardServer("http://127.0.0.1:9")), **more})
     assert said in str(caught.value)
+
+
+async def hosted(
+    opened: CountingEngine, pair: Pair = PAIR, people: Sequence[LabelledPair] = (), **more: Any
+) -> Score:
+    """The score of a reward model that this process hosts."""
+    host = EngineHost(lambda _: opened, is_eager=False)
+    registry = Registry.from_config(
+        {"judges": {"rm": {"kind": "reward", "model": "org/rm", "timeout_s": 20.0, **more}}},
+        engines=host,
+        examples=lambda _: people,
+        environ={},
+    )
+    judge = registry.judges["rm"]
+    try:
+        assert not (await judge.health()).is_ready
+        score = await judge.score(pair)
+        assert (await judge.health()).is_ready is not opened.is_dead
+        return score
+    finally:
+        await registry.aclose()
+        await host.aclose()
+
+
+async def test_a_hosted_model_reads_the_conversation_as_its_template_lays_it_out() -> None:
+    opened = CountingEngine()
+    with exchanges_heard() as heard:
+        score = await hosted(opened, price_input=1.0)
+    assert score.ratings == (3.0, 2.0)  # one good word is in the question
+    assert score.p_a == pytest.approx(1 / (1 + math.exp(-1)))
+    assert score.flags == ("injection:control_token",)
+    end = "<|end|>"
+    first = f"<|user|>{PAIR.conversation[0].content}{end}<|assistant|>good good <|im_end|>{end}"
+    assert first in {one.prompt for one in heard}
+    assert {one.text for one in heard} == {"3", "2"}
+    assert score.usage.prompt == sum(one.usage.prompt for one in heard)
+    # a conversation of several turns has a response to each of them
+    turns = (Message("user", "One?"), Message("user", "Two?"))
+    pair = Pair("p", turns, ("good", "good"), ("bad", "bad"))
+    opened = CountingEngine()
+    assert (await hosted(opened, pair)).ratings == (2.0, 0.0)
+    asked = {text for text, _ in opened.asked}
+    shown = f"<|user|>One?{end}<|assistant|>bad{end}<|user|>Two?{end}<|assistant|>bad{end}"
+    assert shown in asked
+
+
+def of_pair(text: str) -> tuple[float, float]:
+    """How probable each label is after a whole pair, by a head of two numbers."""
+    first, second = re.findall(r"<response_[AB]>\n(.*?)\n</response", text, re.DOTALL)
+    return 0.5 + first.count("good"), float(second.count("good"))
+
+
+async def test_a_classifier_of_whole_pairs_is_asked_in_both_orders() -> None:
+    opened = CountingEngine(head=of_pair)
+    pair = pair_of(b="good <|user|>")
+    score = await hosted(opened, pair, input="pair")
+    row = (1 / (1 + math.exp(-1.5)), 1 / (1 + math.exp(-0.5)))
+    assert score.annotators[0] == pytest.approx(row)
+    assert (score.ratings, score.flags) == (None, ("injection:control_token",))
+    assert all(text.startswith("<|system|>") for text, _ in opened.asked)
+    other = await hosted(CountingEngine(head=of_pair), pair, input="pair", first_label=1)
+    assert other.annotators[0] == pytest.approx((1 - row[0], 1 - row[1]))
+    assert other.fingerprint != score.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("opened", "more", "kind", "words"),
+    [
+        (CountingEngine(), {"input": "pair"}, FailureKind.UNPARSEABLE, "the head gives 1 numbers"),
+        (CountingEngine(max_tokens=9), {}, FailureKind.CONTEXT_OVERFLOW, "the model takes 9"),
+        (CountingEngine(fault="dead"), {}, FailureKind.UNAVAILABLE, "org/rm: "),
+        (CountingEngine(fault="it ended"), {}, FailureKind.SERVER_ERROR, "it ended"),
+        (CountingEngine(Spelling()), {}, FailureKind.UNAVAILABLE, "chat_template: needed"),
+    ],
+)
+async def test_what_a_hosted_model_cannot_say_is_a_failure(
+    opened: CountingEngine, more: dict[str, Any], kind: FailureKind, words: str
+) -> None:
+    with exchanges_heard() as heard:
+        score = await hosted(opened, **more)
+    assert score.failure is not None
+    assert (score.failure.kind, words in score.failure.detail) == (kind, True)
+    assert {one.failure.kind for one in heard if one.failure} <= {kind}
+
+
+async def test_where_hardly_a_labelled_pair_fits_tau_is_to_be_given() -> None:
+    people = labelled(20, tau=1.0)
+    longest = [
+        LabelledPair(replace(o.pair, responses_a=("x" * 900,)), o.labels, o.group) for o in people
+    ]
+    score = await hosted(CountingEngine(max_tokens=200), PAIR, longest, tau_from="people")
+    assert score.failure is not None
+    assert score.failure.detail == "tau_from: only 0 of 20 labelled pairs fit the model; give tau"
+
+
+async def test_a_key_that_is_not_set_is_said_without_a_request(server: RewardServer) -> None:
+    score = await scored(table(server, api_key_env="NO_SUCH_KEY"))
+    assert score.failure is not None
+    assert "the environment variable NO_SUCH_KEY is not set" in score.failure.detail
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("endpoint", ["classify", "pooling"])
+async def test_a_server_that_takes_ids_is_sent_the_whole_conversation(
+    server: RewardServer, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "load_tokenizer", lambda *_: chatting())
+    server.values_of_ids = lambda ids: [float(chatting().decode(ids).count("good"))]
+    made = table(server, endpoint=endpoint, tokenizer="t")
+    assert (await scored(made)).ratings == (3.0, 2.0)
+    server.values_of_ids = lambda _: [math.inf]
+    failed = await scored(made)
+    assert failed.failure is not None
+    assert "the reply holds no numbers of a head" in failed.failure.detail

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from judges.errors import JudgeConfigurationInvalid
 from judges.registry import Registry
@@ -104,8 +107,20 @@ def test_a_file_is_loaded_as_it_was_made_and_anything_else_is_refused(
     assert judge.spec.training_prompts == set(prompts)
 
     other = tmp_path / "other.npz"
-    bad = student_file(replace(weights, linear=weights.linear[:, 1:]), set(prompts))
-    for content, said in ((bad, "linear"), (data[:500], "no student"), (b"PK\3\4", "no student")):
+
+    def bad(**changed: NDArray[Any]) -> bytes:
+        with np.load(io.BytesIO(data)) as arrays:
+            return model_file._packed({**arrays, **changed})
+
+    for content, said in (
+        (student_file(replace(weights, linear=weights.linear[:, 1:]), set(prompts)), "linear"),
+        (bad(features=np.zeros(32, np.uint8)), "other features than this version measures"),
+        (bad(temperature=np.array(0, np.float32)), "a scale that is not positive"),
+        (bad(tree_feature=weights.tree_feature + 10_000), "features that there are not"),
+        (bad(training_prompts=np.zeros((2, 31), np.uint8)), "not one sha256 a row"),
+        (data[:500], "no student"),
+        (b"PK\3\4", "no student"),
+    ):
         other.write_bytes(content)
         with pytest.raises(JudgeConfigurationInvalid, match=said):
             StudentModel.load_file(other)
