@@ -12,6 +12,7 @@ import asyncio
 import gc
 import itertools
 import shutil
+import signal
 import ssl
 import tempfile
 import warnings
@@ -59,6 +60,9 @@ hypothesis.settings.register_profile(
 )
 SEARCH_FACTOR = int(os.environ.get("TRIBUNAL_SEARCH_FACTOR", "1"))
 hypothesis.settings.load_profile("search" if SEARCH_FACTOR > 1 else "tests")
+# a shell that starts the tests in the background has them ignore Ctrl-C, which some of them press
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # the command line prints tables to people; tests look at both, and nobody is a terminal
 os.environ.setdefault("TRIBUNAL_OUTPUT", "table")
 

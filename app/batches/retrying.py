@@ -7,16 +7,17 @@ that was suspended because a judge failed is checked again when the batch ends.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
 from app.batches.creating import LIFETIME
-from app.batches.provider.lines import forget_unanswered
+from app.batches.provider.lines import forget_unanswered, read_again
 from app.batches.schemas import RetryIn
 from app.batches.stored import find, require
-from app.batches.totals import added
+from app.batches.totals import added, spent_before, taken_up_at
 from app.batches.work import Work, work_of
 from app.core.errors import Conflict, Unprocessable
 from app.core.models import Batch, Shard
@@ -59,7 +60,7 @@ async def reopen(
     The caller holds the lock of the batch.
     """
     work = await work_of(session, running.registry, batch.seq)
-    if not await _reopen(session, work, lacks):
+    if not await _reopen(session, work, lacks, running.now()):
         return False
     batch.status, batch.error, batch.suspended_because = "in_progress", None, None
     batch.completed_at = batch.cancelled_at = None
@@ -81,7 +82,9 @@ def _set_budget(batch: Batch, request: RetryIn) -> None:
     batch.totals = {k: v for k, v in batch.totals.items() if k not in _OF_SPENT_BUDGET}
 
 
-async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bool]) -> int:
+async def _reopen(
+    session: AsyncSession, work: Work, lacks: Callable[[Shard], bool], moment: datetime
+) -> int:
     batch = work.batch
     shards = await queries.shards(session, batch.seq)
     lacking = [shard for shard in shards if lacks(shard)]
@@ -90,8 +93,11 @@ async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bo
         totals = added(totals, shard.counts, sign=-1)
         if shard.state == "done":
             await queries.forget_verdicts(session, shard, work.positions(shard))
-        shard.counts = {"pairs": shard.counts["pairs"]}
-        shard.state, shard.attempts, shard.error, shard.so_far = "todo", 0, None, None
+        # the money is gone, also that for answers of no use, which nobody would find again
+        spent = added(shard.counts, await read_again(session, shard), sign=-1)
+        shard.counts = taken_up_at(spent, moment)
+        _, shard.so_far = spent_before(shard.counts)
+        shard.state, shard.attempts, shard.error = "todo", 0, None
         shard.worker, shard.leased_until, shard.reserved_usd = None, None, 0.0
         shard.is_waiting, shard.held_usd, shard.kept = False, 0.0, None
     await forget_unanswered(session, batch.seq)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from app.core.models import Batch
@@ -26,6 +27,8 @@ _MARK_SECONDS: Final = 2.0
 _TIER_COUNTS: Final = ("asked", "accepted", "failed", "obtained")
 # only of judges that give reasons
 REASON_COUNTS: Final = ("reasons", "reasons_contradicting", "reasons_failed")
+#: What a shard had cost when its batch was retried, and when that was.
+BEFORE: Final = "before"
 # only of judges of which some cost is unknown
 _PARTLY_KNOWN: Final = ("known_usd", "unpriced")
 #: Pairs that a judge was asked about when a worker stopped: what those calls have cost is unknown.
@@ -138,10 +141,14 @@ def _add_costs(tier: dict[str, Any], more: Mapping[str, Any], sign: int = 1) -> 
 
 
 class Tally:
-    """What a shard has come to so far; each verdict is counted once, however often one looks."""
+    """What a shard has come to so far; each verdict is counted once, however often one looks.
 
-    def __init__(self) -> None:
-        self._sums = shard_counts((), ())
+    Args:
+        before: What it had cost before it was retried.
+    """
+
+    def __init__(self, before: Mapping[str, Any] | None = None) -> None:
+        self._sums = added(shard_counts((), ()), before or {})
         self._verdicts: list[Mapping[str, Any]] = []
         self._obtained: list[tuple[str, float | None]] = []
         self._reasons: list[Reason] = []
@@ -181,9 +188,24 @@ def spent_of(counts: Mapping[str, Any]) -> dict[str, Any]:
             **{key: one[key] for key in (*_SOMETIMES, *_PARTLY_KNOWN) if key in one},
         }
         for name, one in counts.get("tiers", {}).items()
-        if one["obtained"] or any(one.get(key) for key in _SOMETIMES)
+        if one["obtained"] or one["cost_usd"] != 0 or any(one.get(key) for key in _SOMETIMES)
     }
     return {**shard_counts((), ()), "cost_usd": counts.get("cost_usd", 0.0), "tiers": tiers}
+
+
+def taken_up_at(counts: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
+    """Return the counts of a shard that is judged again from this moment on: what it has cost stays.
+
+    Calls that were cut off are left out: they are noted with the shard.
+    """
+    spent = with_cut_off(spent_of(counts), ())
+    return {"pairs": counts["pairs"], BEFORE: {"until": moment.isoformat(), "spent": spent}}
+
+
+def spent_before(counts: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any] | None]:
+    """Return until when what a shard has cost is counted already, and what that is."""
+    before = counts.get(BEFORE)
+    return (datetime.fromisoformat(before["until"]), before["spent"]) if before else (None, None)
 
 
 def with_cut_off(counts: Mapping[str, Any], calls: Iterable[Sequence[str]]) -> dict[str, Any]:

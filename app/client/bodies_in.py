@@ -177,7 +177,10 @@ class WhatIf(TypedDict, total=False):
 
 
 class ReportQuery(TypedDict, total=False):
-    """What an agreement report is asked with; `dataset` is needed. `part` is side:fraction:seed."""
+    """What an agreement report is asked with; `dataset` is needed. `part` is side:fraction:seed.
+
+    Criteria are weighed by `criteria`, as for leaderboards, or by `criterion`, as NAME=WEIGHT.
+    """
 
     dataset: str
     calibration: str | None
@@ -185,6 +188,7 @@ class ReportQuery(TypedDict, total=False):
     group_by: str | None
     include: str | Sequence[str] | None
     criterion: Sequence[str] | None
+    criteria: Mapping[str, float]
     part: str | None
     own: Sequence[str] | None
     epsilon: float

@@ -45,7 +45,8 @@ class Judged(NamedTuple):
     """A pair, its verdict, and the scores that were obtained for it, with their keys.
 
     `fresh` are to be stored; `obtained` are those and what an earlier attempt at the same shard
-    obtained and stored already. `explained` is the reason, where one is to be read.
+    obtained and stored already. `explained` is the reason, where one is to be read. `counted` are
+    those that were obtained before the batch was retried: what they cost counts already.
     """
 
     subject: Subject
@@ -53,6 +54,20 @@ class Judged(NamedTuple):
     fresh: list[tuple[ScoreKey, Score]]
     obtained: list[tuple[ScoreKey, Score]]
     explained: Explained | None = None
+    counted: tuple[Score, ...] = ()
+
+    @property
+    def uncounted(self) -> list[Score]:
+        """The scores that were obtained and whose cost is to be counted."""
+        return [
+            score for _, score in self.obtained if not any(score is one for one in self.counted)
+        ]
+
+    @property
+    def uncounted_reasons(self) -> list[Reason]:
+        """The reason that this run pays for, where its cost is to be counted."""
+        one = self.explained
+        return [one.reason] if one and one.is_own and not one.is_counted else []
 
     @property
     def pair(self) -> Pair:
@@ -77,6 +92,8 @@ class Judged(NamedTuple):
 
 
 Take = Callable[[Judged], Awaitable[None]]
+# obtained by an earlier attempt, and whether what it cost counts already
+_Earlier = tuple[ScoreKey, Score, bool]
 
 
 class Waiting(NamedTuple):
@@ -116,7 +133,7 @@ class Knowledge:
         }
         self._stored: dict[str, dict[str, StoredScore]] = {name: {} for name in self._live}
         self._has_payers = False
-        self._counted: set[tuple[str, str]] = set()
+        self._taken: set[tuple[str, str]] = set()
         self._has_twins = len({min(s.content_hash, s.swapped_hash) for s in subjects}) < len(
             subjects
         )
@@ -155,7 +172,11 @@ class Knowledge:
         earlier = self._kept_own(subject, verdict) if self._kept else []
         if payer is not None and self._has_payers:
             earlier += self._paid_by(payer, subject, verdict)
-        return Judged(subject, verdict, fresh, [*earlier, *fresh] if earlier else fresh)
+        if not earlier:
+            return Judged(subject, verdict, fresh, fresh)
+        obtained = [(key, score) for key, score, _ in earlier] + fresh
+        counted = tuple(score for _, score, is_counted in earlier if is_counted)
+        return Judged(subject, verdict, fresh, obtained, counted=counted)
 
     def _share(self, score: Score, key: ScoreKey) -> None:
         """Let pairs of the same content use a score."""
@@ -163,17 +184,16 @@ class Knowledge:
             kept = score.mirrored() if key.is_mirrored else score
             self._stored[score.judge][key.content_hash] = StoredScore(kept, None)
 
-    def _kept_own(self, subject: Subject, verdict: CascadeVerdict) -> list[tuple[ScoreKey, Score]]:
+    def _kept_own(self, subject: Subject, verdict: CascadeVerdict) -> list[_Earlier]:
         found = []
         for tier in verdict.tiers if self._kept else ():
             kept = self._kept.get((subject.pair.id, tier.score.fingerprint))
             if kept is not None and kept.is_own and kept.score is tier.score:
-                found.append((self._keys[tier.judge][subject.pair.id], tier.score))
+                key = self._keys[tier.judge][subject.pair.id]
+                found.append((key, tier.score, kept.is_counted))
         return found
 
-    def _paid_by(
-        self, payer: Payer, subject: Subject, verdict: CascadeVerdict
-    ) -> list[tuple[ScoreKey, Score]]:
+    def _paid_by(self, payer: Payer, subject: Subject, verdict: CascadeVerdict) -> list[_Earlier]:
         found = []
         for tier in verdict.tiers:
             if tier.judge not in self._live:
@@ -182,9 +202,9 @@ class Knowledge:
             stored = self._stored[tier.judge].get(key.content_hash)
             mark = (tier.judge, key.content_hash)
             # pairs with the same content share the score, which was paid for once
-            if stored is not None and stored.payer == payer and mark not in self._counted:
-                self._counted.add(mark)
-                found.append((key, tier.score))
+            if stored is not None and stored.payer == payer and mark not in self._taken:
+                self._taken.add(mark)
+                found.append((key, tier.score, payer.has_counted(stored.stored_at)))
         return found
 
 

@@ -41,12 +41,21 @@ _TOO_LATE: Final = JudgeFailure(FailureKind.DEADLINE, "no reason before the dead
 class Explained(NamedTuple):
     """A reason of a verdict; `is_own`: this run, or an earlier attempt at its shard, pays for it.
 
-    `is_fresh`: it is to be stored.
+    `is_fresh`: it is to be stored. `is_counted`: it was paid for before the batch was retried.
     """
 
     reason: Reason
     is_own: bool
     is_fresh: bool
+    is_counted: bool = False
+
+
+class _Known(NamedTuple):
+    """A reason that need not be asked for, the shard that paid for it, and when it was stored."""
+
+    reason: Reason
+    payer: Payer | None
+    stored_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -65,8 +74,8 @@ class Explainer:
     payer: Payer | None = None
     deadline: float | None = None
     _judges: dict[str, Judge] = field(init=False)
-    _known: dict[tuple[str, str], tuple[Reason, Payer | None]] = field(default_factory=dict)
-    _counted: set[tuple[str, str]] = field(default_factory=set)
+    _known: dict[tuple[str, str], _Known] = field(default_factory=dict)
+    _taken: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Note which judges there are."""
@@ -86,7 +95,8 @@ class Explainer:
             for fingerprint in fingerprints:
                 for row in await _stored(session, fingerprint, list(content_hashes)):
                     payer = None if row.batch_seq is None else Payer(row.batch_seq, row.shard)
-                    self._known[row.content_hash, fingerprint] = (_reason(row), payer)
+                    known = _Known(_reason(row), payer, row.created_at)
+                    self._known[row.content_hash, fingerprint] = known
 
     async def of(self, pair: Pair, content_hash: str, verdict: CascadeVerdict) -> Explained | None:
         """Return the reason of a verdict, asked for now or stored; None where none is wanted."""
@@ -96,14 +106,15 @@ class Explainer:
         key = (content_hash, wanted.judge.spec.fingerprint)
         known = self._known.get(key)
         if known is not None:
-            reason, payer = known
-            is_own = payer is not None and payer == self.payer and key not in self._counted
-            self._counted.add(key)
-            return Explained(reason, is_own, is_fresh=False)
+            payer, is_taken = known.payer, key in self._taken
+            is_own = payer is not None and payer == self.payer and not is_taken
+            is_counted = self.payer is not None and self.payer.has_counted(known.stored_at)
+            self._taken.add(key)
+            return Explained(known.reason, is_own, is_fresh=False, is_counted=is_counted)
         reason = await self._asked(wanted, pair)
-        self._counted.add(key)
+        self._taken.add(key)
         if reason.failure is None:
-            self._known[key] = (reason, self.payer)
+            self._known[key] = _Known(reason, self.payer)
         return Explained(reason, is_own=True, is_fresh=True)
 
     async def _asked(self, wanted: Wanted, pair: Pair) -> Reason:

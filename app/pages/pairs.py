@@ -203,9 +203,9 @@ def _marked(own: str, other: str, element: str) -> Markup:
 
 def _strip(score: Mapping[str, Any]) -> Markup | None:
     """Draw what a judge's annotators said; a judge that tells one number gets one dot."""
-    rows = score["annotators"] or ([[score["p_a"]]] if score["p_a"] is not None else [])
-    if not rows:
+    if score["p_a"] is None:
         return None
+    rows = score["annotators"] or [[score["p_a"]]]
     said = [p for p in chain.from_iterable(row[:2] for row in rows) if p is not None]
     words = f"{score['judge']}: {len(said)} answers, mean {score['p_a']:.3f} for A"
     return charts.annotators(rows, None, words)

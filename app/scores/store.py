@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
@@ -78,29 +78,40 @@ def pair_key(spec: JudgeSpec, pair: Pair) -> ScoreKey:
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """The shard of a batch that a score was obtained for."""
+    """The shard of a batch that a score was obtained for.
+
+    `since` is when the batch was retried: what was obtained before counts with what it cost then.
+    """
 
     batch_seq: int
     shard: int
+    since: datetime | None = field(default=None, compare=False)
+
+    def has_counted(self, moment: datetime | None) -> bool:
+        """Return whether what was stored at a moment counts already."""
+        return self.since is not None and moment is not None and moment < self.since
 
 
 @dataclass(frozen=True, slots=True)
 class StoredScore:
-    """A stored score, and the shard it was obtained for, if any."""
+    """A stored score, the shard it was obtained for, if any, and when it was stored."""
 
     score: Score
     payer: Payer | None
+    stored_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A score of a pair that is not in the database but in a file.
 
-    `is_own`: an earlier attempt at the same work has paid for it.
+    `is_own`: an earlier attempt at the same work has paid for it. `is_counted`: before that work was
+    taken up again, so that its cost counts already.
     """
 
     score: Score
     is_own: bool
+    is_counted: bool = False
 
 
 # by the pair's id and the judge's fingerprint
@@ -151,7 +162,7 @@ async def _look(
 
 def _stored(row: Row[Any]) -> StoredScore:
     payer = None if row.batch_seq is None else Payer(row.batch_seq, row.shard)
-    return StoredScore(score_from_row(row), payer)
+    return StoredScore(score_from_row(row), payer, row.created_at)
 
 
 async def store_scores(

@@ -13,7 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange, note_failure
+from judges.base import (
+    JudgeHealth,
+    JudgeSpec,
+    announce_call,
+    current_exchange,
+    exchange,
+    note_failure,
+)
 from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.answers import verbalized_labels
@@ -134,6 +141,7 @@ class VllmJudge:
             if isinstance(laid_out, JudgeFailure):
                 return self._failed(laid_out, started)
             queries, flags = laid_out
+            await announce_call(self._spec, pair)
             async with asyncio.timeout(self._settings.timeout_s):
                 answers = await self._answers(desk, queries)
         except (EngineUnavailable, JudgeConfigurationInvalid) as error:
@@ -162,6 +170,7 @@ class VllmJudge:
         The first annotator's prompt is continued after its label, so that the engine computes
         nothing of it again.
         """
+        await announce_call(self._spec, pair)
         try:
             async with asyncio.timeout(self._settings.timeout_s), self._slots:
                 return await self._explained(await self._ready_desk(), pair, score, label)

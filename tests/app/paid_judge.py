@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.core.runtime import Runtime
 from judges.base import JudgeHealth, JudgeSpec, announce_call
@@ -61,6 +61,12 @@ class PaidJudge:
 
     async def aclose(self) -> None:
         return None
+
+
+def without_label(score: Score, cost_usd: float | None = 0.01) -> Score:
+    """Return an answer that was paid for and is of no use."""
+    failure = JudgeFailure(FailureKind.UNPARSEABLE, "no label")
+    return replace(score, p_a=None, failure=failure, cost_usd=cost_usd)
 
 
 def install(running: Runtime, *judges: PaidJudge) -> None:

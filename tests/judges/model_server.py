@@ -46,6 +46,8 @@ class ModelServer:
     in_flight: int = 0
     most_in_flight: int = 0
     pause_seconds: float = 0.0
+    # nothing is answered before so many requests were in flight at once
+    holds_until: int = 0
 
     def reset(self) -> None:
         self.plan.clear()
@@ -56,6 +58,7 @@ class ModelServer:
         self.arrived.clear()
         self.in_flight = self.most_in_flight = 0
         self.pause_seconds = 0.0
+        self.holds_until = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         body = b""
@@ -80,6 +83,8 @@ class ModelServer:
         self.requests.append(request)
         self.arrived.append(time.monotonic())
         self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})
+        while self.most_in_flight < self.holds_until:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
         await asyncio.sleep(self.pause_seconds)
         behaviour = self.plan.pop(0) if self.plan else self._fault_of(request)
         if behaviour in _ERRORS:

@@ -13,6 +13,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import (
@@ -244,13 +245,15 @@ class EarlierRows:
     def __init__(self, folders: Sequence[Path], part: Path, owner: str) -> None:
         self._folders, self._part, self._owner = folders, part, owner
 
-    def of_piece(self, number: int) -> list[Row]:
-        """Return the rows of a piece as they were judged before, none if they were not."""
+    def of_piece(self, number: int, before: datetime | None = None) -> list[Row]:
+        """Return the rows of a piece as they were judged, before a moment; none if they were not."""
         pa, pq = _arrow()
         for folder in self._folders:
             path = piece_path(folder, number)
-            if path.is_file():
+            if _is_there(path, before):
                 return list(pq.read_table(path).to_pylist())
+        if not _is_there(self._part, before):
+            return []
         try:
             with pq.ParquetFile(self._part) as part:
                 owner = (part.schema_arrow.metadata or {}).get(_OWNER, b"").decode()
@@ -259,6 +262,12 @@ class EarlierRows:
                 return list(part.read_row_group(number).to_pylist())
         except (FileNotFoundError, pa.ArrowException):
             return []
+
+
+def _is_there(path: Path, before: datetime | None) -> bool:
+    if not path.is_file():
+        return False
+    return before is None or path.stat().st_mtime < before.timestamp()
 
 
 def piece_path(folder: Path, number: int) -> Path:

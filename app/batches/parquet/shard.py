@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ from app.imports.tables import RawRow
 from app.judgments.judging import Judged, Subject, unasked
 from app.judgments.reasons import reason_body
 from app.judgments.verdicts import verdict_body
-from app.scores.store import Kept, Payer
+from app.scores.store import Kept
 from judges.types import Score
 
 
@@ -52,7 +52,7 @@ class ParquetShard:
     def __init__(self, task: Task, source: Tables) -> None:
         shard = task.shard
         self._task, self._tables, self._slice = task, source, source.slice_of(shard)
-        self._checkpoints = Checkpoints(task, Payer(shard.batch_seq, shard.number))
+        self._checkpoints = Checkpoints(task)
         # of one piece, by the number of the row
         self._judged: dict[str, tuple[Judged, VerdictBody]] = {}
         attempt = f"{shard.attempts:04d}-{(shard.worker or '').rpartition('/')[2]}"
@@ -67,12 +67,12 @@ class ParquetShard:
         rows = pieces(self._slice)
         done: list[Path] = []
         while piece := await asyncio.to_thread(next, rows, None):
-            known = await asyncio.to_thread(earlier.of_piece, len(done))
+            kept = await asyncio.to_thread(self._kept, earlier, len(done))
             read = await asyncio.to_thread(_read, self._tables.dialect, piece)
             subjects = [_subject(raw, row) for raw, row in zip(piece, read, strict=True)]
             self._judged = {}
             before = self._checkpoints.calls.before
-            yield Portion([one for one in subjects if one is not None], before, kept=_kept(known))
+            yield Portion([one for one in subjects if one is not None], before, kept=kept)
             done.append(piece_path(self._folder, len(done)))
             await asyncio.to_thread(
                 write_piece,
@@ -82,6 +82,16 @@ class ParquetShard:
             )
             await self._settle()
         await asyncio.to_thread(join_pieces, done, self._temporary, self._owner, **self._columns)
+
+    def _kept(self, earlier: EarlierRows, number: int) -> dict[tuple[str, str], Kept]:
+        """Return the scores of earlier attempts without failures: those judges are asked again."""
+        since = self._checkpoints.payer.since
+        counted = earlier.of_piece(number, since) if since is not None else ()
+        paid = {key for key, _ in _answers(counted)}
+        return {
+            key: Kept(_score(stored), stored["obtained"], is_counted=key in paid)
+            for key, stored in _answers(earlier.of_piece(number))
+        }
 
     async def _settle(self) -> None:
         """Strike the calls whose scores are in a finished piece."""
@@ -189,14 +199,11 @@ def _subject(raw: RawRow, row: ParsedRow | str) -> Subject | None:
     return Subject.of(replace(row.pair, id=str(raw.line)), row.metadata)
 
 
-def _kept(rows: Sequence[Row]) -> dict[tuple[str, str], Kept]:
-    """Return the scores of earlier attempts without failures: those judges are asked again."""
-    return {
-        (str(row["row"]), stored["fingerprint"]): Kept(_score(stored), stored["obtained"])
-        for row in rows
-        for stored in row["scores"]
-        if stored["failure"] is None
-    }
+def _answers(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    for row in rows:
+        for stored in row["scores"]:
+            if stored["failure"] is None:
+                yield (str(row["row"]), stored["fingerprint"]), stored
 
 
 def _stored(score: Score) -> dict[str, Any]:

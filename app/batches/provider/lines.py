@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Table, delete, exists, func, select, updat
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.batches.totals import shard_counts
 from app.core.bulk import insert_rows
 from app.core.db import to_json
 from app.core.models import Batch, ProviderLine, Shard
@@ -145,6 +146,19 @@ async def forget_unanswered(session: AsyncSession, batch_seq: int) -> None:
             | ((LINES.c.state == "answered") & (LINES.c.status != 200)),
         )
     )
+
+
+async def read_again(session: AsyncSession, shard: Shard) -> dict[str, Any]:
+    """Return the counts of answers that were of no use, and that a retry would find and read again."""
+    query = select(LINES.c.judge).where(
+        LINES.c.batch_seq == shard.batch_seq,
+        LINES.c.shard == shard.number,
+        LINES.c.state == "answered",
+        LINES.c.status == 200,
+    )
+    judges = set(await session.scalars(query.distinct())) if shard.kept else set()
+    failed = [kept.score for kept in kept_scores(shard).values()]
+    return shard_counts((), [(one.judge, one.cost_usd) for one in failed if one.judge in judges])
 
 
 def kept_rows(failed: Iterable[tuple[str, Score]]) -> list[dict[str, Any]]:

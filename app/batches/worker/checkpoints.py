@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries, service
-from app.batches.totals import Tally, done, spent_of, with_cut_off
+from app.batches.totals import Tally, done, spent_before, spent_of, with_cut_off
 from app.batches.work import Work
 from app.batches.worker import leases, spending
 from app.bodies.common import Promise
@@ -115,30 +115,34 @@ class Checkpoints:
 
     An attempt that starts again tells its counts once it is as far as the one before, so that those
     of a batch never go back.
+
+    Args:
+        task: The shard.
+
+    Attributes:
+        calls: Its calls that cost money.
+        payer: Whom its scores are stored for.
     """
 
-    def __init__(self, task: Task, payer: Payer) -> None:
-        self._task, self._running, self._payer = task, task.running, payer
+    def __init__(self, task: Task) -> None:
+        since, before = spent_before(task.shard.counts)
+        self.payer = Payer(task.shard.batch_seq, task.shard.number, since)
+        self._task, self._running = task, task.running
         self.calls = spending.Calls(task.running, task.shard)
         self._settled: set[spending.Call] = set()
         self._unsaved: list[tuple[ScoreKey, Score]] = []
         self._unsaved_reasons: list[tuple[str, Reason]] = []
-        self._tally = Tally()
+        self._tally = Tally(before)
         self._told: dict[str, Any] = task.shard.so_far or {}
 
     def add(self, verdict: VerdictBody, judged: Judged | None = None) -> None:
         """Count a verdict."""
-        obtained = judged.obtained if judged else ()
-        reason = judged.paid_reason if judged else None
-        self._tally.add(
-            verdict,
-            [(score.judge, score.cost_usd) for _, score in obtained],
-            [] if reason is None else [reason],
-        )
+        scores, reasons = (judged.uncounted, judged.uncounted_reasons) if judged else ([], [])
+        self._tally.add(verdict, [(score.judge, score.cost_usd) for score in scores], reasons)
 
     def put_off(self, judged: Judged) -> None:
         """Count what was spent on a pair that has no verdict yet."""
-        self._tally.spend([(score.judge, score.cost_usd) for _, score in judged.obtained])
+        self._tally.spend([(score.judge, score.cost_usd) for score in judged.uncounted])
 
     def store(self, judged: Judged) -> None:
         """Take the scores and reasons that were newly obtained."""
@@ -185,8 +189,8 @@ class Checkpoints:
         settled, self._settled = self._settled, set()
         try:
             async with self.calls.lock, self._running.db.write() as session:
-                await store_scores(session, scores, self._running.now(), self._payer)
-                await store_reasons(session, said, self._running.now(), self._payer)
+                await store_scores(session, scores, self._running.now(), self.payer)
+                await store_reasons(session, said, self._running.now(), self.payer)
                 if not is_last:
                     await self.calls.store_without(session, settled)
                 yield session

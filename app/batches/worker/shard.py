@@ -124,8 +124,7 @@ class DatabaseShard:
         self._kept = kept_scores(task.shard)
         self._late: dict[str, Judged] = {}
         self._is_short = False
-        self._payer = Payer(task.shard.batch_seq, task.shard.number)
-        self._checkpoints = Checkpoints(task, self._payer)
+        self._checkpoints = Checkpoints(task)
         self._known = {pair.id for _, pair, is_known in items if is_known}
         self._judged: dict[str, Judged] = {}
         self._verdicts: dict[str, VerdictBody] = {}
@@ -158,8 +157,8 @@ class DatabaseShard:
             )
 
     def _portion(self, subjects: Sequence[Subject]) -> Portion:
-        before = self._checkpoints.calls.before
-        return Portion(subjects, before, self._payer, self._kept or None, self._waiting)
+        before, payer = self._checkpoints.calls.before, self._checkpoints.payer
+        return Portion(subjects, before, payer, self._kept or None, self._waiting)
 
     def _cost_of(self, subjects: Sequence[Subject]) -> float | None:
         """Return what these pairs have cost in this attempt; None if a judge's cost is unknown."""

@@ -255,7 +255,7 @@ _SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-9;]*[A-Za-z~]|O[A-Za-z])")
 _CHUNK: Final = 4096
 # what comes within this many seconds came at once: arrows over a network, pasted text
 _AT_ONCE_SECONDS: Final = 0.05
-_PASTE_SECONDS: Final = 1.0
+_PASTE_SECONDS: Final = 5.0
 
 
 @contextmanager

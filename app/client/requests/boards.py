@@ -67,7 +67,13 @@ def what_if(leaderboard_id: str, **query: Unpack[WhatIf]) -> Call[LeaderboardBod
 
 def report(**query: Unpack[ReportQuery]) -> Call[ReportBody]:
     """Return an agreement report."""
-    return Call("GET", "/v1/reports/agreement", given(**query), is_repeatable=True)
+    asked: dict[str, Any] = given(**query)
+    if isinstance(weights := asked.get("criteria"), Mapping):
+        del asked["criteria"]
+        named = [f"{name}={weight}" for name, weight in weights.items()]
+        others = asked.get("criterion", [])
+        asked["criterion"] = [*([others] if isinstance(others, str) else others), *named]
+    return Call("GET", "/v1/reports/agreement", asked, is_repeatable=True)
 
 
 def stored_report(report_id: str) -> Call[ReportBody]:

@@ -105,6 +105,8 @@ _REQUEST_FORMS: Final = {
     "soft_budget": '"budget": "soft"',
     **{f"elo_{name}": f'"options": {{"{name}": ...}}' for name in ("k", "start", "scale")},
 }
+# what bodies and the client call otherwise, as a query has it
+_QUERY_FORMS: Final = {"criteria": "criterion=NAME=WEIGHT, once for each criterion"}
 _PART: Final = '{"side": "calibration", "fraction": 0.5, "seed": 0}'
 _OBJECT_FORMS: Final = {
     "part": _PART,
@@ -114,11 +116,12 @@ _OBJECT_FORMS: Final = {
 _MOST_CHARACTERS: Final = 200
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, *, is_query: bool = False) -> str:
     """Return the message for a field that is not known, with the right one where it is plain."""
     spelt = name.replace("-", "_")
-    if spelt in _REQUEST_FORMS:
-        return f"is not permitted: there is no such field here; write {_REQUEST_FORMS[spelt]}"
+    forms = _REQUEST_FORMS | (_QUERY_FORMS if is_query else {})
+    if spelt in forms:
+        return f"is not permitted: there is no such field here; write {forms[spelt]}"
     other = f"; write {spelt}" if spelt != name else ""
     return f"is not permitted: there is no such field here{other}"
 
@@ -144,7 +147,7 @@ def _message(error: Mapping[str, Any], loc: Location) -> str:
     """Return what is wrong with the field at this place."""
     name = loc[-1] if loc else ""
     if error["type"] == "extra_forbidden":
-        return _unknown(str(name))
+        return _unknown(str(name), is_query=loc[0] == "query")
     if error["type"] in _OBJECT_TYPES:
         return f"Input should be an object{_right_form(error, name)}"
     if error["type"] in ("list_type", "string_type"):

@@ -17,7 +17,7 @@ from app.core.models import Batch
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from judges.base import JudgeSpec
-from tests.app.paid_judge import PaidJudge, install
+from tests.app.paid_judge import PaidJudge, install, without_label
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
 
@@ -88,6 +88,22 @@ async def test_a_budget_that_covers_no_pair_says_what_one_may_cost(
     more = {"budget_usd": 2 * CHEAP}
     again = (await client.post(f"/v1/batches/{batch['id']}/retry", json=more)).json()
     assert (again["status"], again["next_pair_usd"]) == ("in_progress", None)
+
+
+async def test_a_retry_of_failures_spends_more_of_the_budget(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    class Mute(PaidJudge):
+        async def score(self, pair: Any) -> Any:
+            return without_label(await super().score(pair), CHEAP)
+
+    install(running, Mute("j", CHEAP))
+    batch, _ = await run(client, running, budget_usd=50)
+    install(running, PaidJudge("j", CHEAP))
+    await client.post(f"/v1/batches/{batch['id']}/retry")
+    batch, _ = await finish(client, running, batch["id"])
+    assert batch["cost_usd"] == pytest.approx(200 * CHEAP)
+    assert batch["spent_usd"] == pytest.approx(200 * CHEAP)
 
 
 async def test_a_seed_fixes_who_is_admitted_and_another_admits_others(

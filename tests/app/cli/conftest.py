@@ -5,8 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+
+from app.client import Tribunal
 
 _SETTINGS = ("TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY")
 
@@ -37,3 +41,27 @@ def fill(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Callable[[
             shutil.copytree(folder, kept, dirs_exist_ok=True)
 
     return filled
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the server answers to every verb, by method and path: JSON, bytes, or by the request."""
+    said: dict[str, Any] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        body = said.get(f"{request.method} {request.url.path}")
+        if callable(body):
+            body = body(request)
+        if isinstance(body, httpx.Response):
+            return body
+        if isinstance(body, bytes):
+            return httpx.Response(200, content=body)
+        problem = {"title": "Not Found", "status": 404, "detail": f"no {request.url.path}"}
+        return httpx.Response(404, json=problem) if body is None else httpx.Response(200, json=body)
+
+    def client(server: str, key: str | None) -> Tribunal:
+        return Tribunal("http://server", transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr("app.cli.service._client_of", client)
+    monkeypatch.setenv("TRIBUNAL_SERVER", "server")
+    return said

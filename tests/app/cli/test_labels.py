@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -146,3 +147,29 @@ def test_an_unknown_dataset_and_file_are_named(folder: Path) -> None:
     assert "No such file" in label("none.csv", status=2)
     (folder / "new.csv").write_text("pair,label,annotator,dataset\np0,a,bert,lakes\n")
     assert "there is no dataset 'lakes'" in label("new.csv", status=1)
+
+
+def test_a_table_in_parquet_adds_labels_and_rows_of_other_forms_are_told(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"pair": ["p0", "p1"], "label": ["a", "tie"], "annotator": ["ann", "ann"]})
+    pq.write_table(table, folder / "new.parquet")
+    assert label("new.parquet")["accepted"] == 2
+    (folder / "gaps.csv").write_text("pair,label\np0,b\n\np1,b\n")
+    assert label("gaps.csv", "--annotator", "ann")["replaced"] == 2
+    row = {"pair": "p0", "human": [{"annotator": "ann", "label": "a"}]}
+    (folder / "nested.jsonl").write_bytes(ndjson([row]))
+    assert "give every vote a row of its own" in label("nested.jsonl", status=2)
+    assert "--by: 'name' is neither pair nor prompt" in label("gaps.csv", "--by", "name", status=2)
+
+
+def test_a_refusal_that_names_no_label_is_told_as_it_is(
+    folder: Path, answers: dict[str, Any]
+) -> None:
+    (folder / "new.csv").write_text("pair,label\np0,a\n")
+    problem = {"detail": "no dataset 'rivers'", "errors": [{"loc": ["body", "x"], "msg": "no"}]}
+    answers["POST /v1/labels"] = httpx.Response(404, json={**problem, "status": 404})
+    assert "no dataset 'rivers'" in label("new.csv", "--annotator", "ann", status=1)
+    answers["POST /v1/labels"] = httpx.Response(404, json={"detail": "no dataset", "status": 404})
+    assert "no dataset" in label("new.csv", "--annotator", "ann", status=1)

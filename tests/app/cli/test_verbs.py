@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import atexit
+import gc
+import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
+from app.cli import app, main
 from tests.app.rows import labelled_rows, ndjson
 
 runner = CliRunner()
@@ -266,3 +270,28 @@ def test_a_rule_without_a_promise_shows_no_thresholds_as_if_in_use() -> None:
     assert "no thresholds passed" not in out
     table = [line for line in out.splitlines() if line.startswith(("cheap ", "dear "))]
     assert [line.split()[1:] for line in table] == [["-", "-"], ["-", "-"]]
+
+
+def test_a_dataset_is_read_from_standard_input() -> None:
+    rows = ndjson(labelled_rows(3))
+    ended = CliRunner().invoke(app, ["import", "-", "--name", "typed", "--json"], input=rows)
+    assert json.loads(ended.stdout)["pairs"] == 3
+
+
+def test_the_program_says_its_version_and_spells_what_its_output_cannot_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, "ascii", write_through=True))
+    monkeypatch.setattr(sys, "argv", ["tribunal", "--version"])
+    before = gc.get_threshold()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        gc.set_threshold(*before)
+        atexit.unregister(gc.freeze)
+    assert ended.value.code == 0
+    assert out.getvalue().startswith(b"tribunal ")
+    sys.stdout.write("\u6771\n")
+    assert out.getvalue().endswith(b"\\u6771\n")

@@ -353,6 +353,17 @@ def test_a_bar_is_shown_where_a_person_looks(
     assert ("calibrating" in said.getvalue()) is is_shown
 
 
+def test_a_report_takes_weights_of_criteria_as_leaderboards_do() -> None:
+    network = Network(*(httpx.Response(200, json={"status": "completed"}) for _ in range(3)))
+    with network.client() as client:
+        client.report(dataset="x", criteria={"wit": 3, "a=b": 0.5})
+        client.report(dataset="x", criterion="overall=1", criteria={"wit": 3})
+        client.report(dataset="x", criterion=["overall=1"])
+    asked = [request.url.params.get_list("criterion") for request in network.sent]
+    assert asked == [["wit=3", "a=b=0.5"], ["overall=1", "wit=3"], ["overall=1"]]
+    assert not any("criteria" in request.url.params for request in network.sent)
+
+
 def test_a_report_that_takes_long_is_waited_for() -> None:
     bodies = [{"id": "r", "status": s} for s in ("pending", "running", "completed")]
     network = Network(*(httpx.Response(200, json=body) for body in bodies))

@@ -167,6 +167,17 @@ async def test_the_words_of_the_command_line_are_answered_with_those_of_a_reques
     assert said in refused.json()["detail"]
 
 
+async def test_a_query_is_told_how_to_write_what_a_body_calls_otherwise(
+    client: httpx.AsyncClient,
+) -> None:
+    asked = {"dataset": "rivers", "criteria": "wit=3"}
+    refused = await client.get("/v1/reports/agreement", params=asked)
+    assert refused.status_code == 422
+    [error] = refused.json()["errors"]
+    assert error["loc"] == ["query", "criteria"]
+    assert error["msg"].endswith("write criterion=NAME=WEIGHT, once for each criterion")
+
+
 def test_a_refusal_too_large_to_shorten_is_sent_all_the_same() -> None:
     answer = problem(
         409, "x" * 5_000, extra={"rows": [1, 2], "named": {str(n): "y" * 1_000 for n in range(60)}}

@@ -358,11 +358,13 @@ async def test_no_percentage_is_a_failure(server: ModelServer, said: str) -> Non
 async def test_requests_in_flight_reach_the_limit_and_stay_within(
     server: ModelServer, concurrency: int
 ) -> None:
-    server.pause_seconds = 0.1
-    async with judge_at(server, concurrency=concurrency) as judge, asyncio.TaskGroup() as group:
-        for number in range(30):
-            group.create_task(judge.score(pair_of(pair_id=str(number))))
-    assert len(server.requests) == 60
+    async with judge_at(server, concurrency=concurrency) as judge:
+        for holds_until in (0, concurrency):  # the limit grows by what was answered
+            server.holds_until, server.pause_seconds = holds_until, 0.02
+            async with asyncio.TaskGroup() as group:
+                for number in range(30):
+                    group.create_task(judge.score(pair_of(pair_id=str(number))))
+    assert len(server.requests) == 120
     assert server.most_in_flight == concurrency
 
 
@@ -370,12 +372,14 @@ async def test_over_several_pools_of_connections_all_requests_are_in_flight_at_o
     server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
-    server.pause_seconds = 0.2
+    server.pause_seconds = 0.02
     made = OpenAISettings("dear", server.base_url, "judge", concurrency=20)
     judge = OpenAIJudge(made, load_template("pairwise", ("A", "B")))
-    async with asyncio.TaskGroup() as group:
-        scores = [group.create_task(judge.score(pair_of(pair_id=str(n)))) for n in range(30)]
-    assert {kind_of(score.result()) for score in scores} == {None}
+    for holds_until in (0, 20):  # the limit grows by what was answered
+        server.holds_until = holds_until
+        async with asyncio.TaskGroup() as group:
+            scores = [group.create_task(judge.score(pair_of(pair_id=str(n)))) for n in range(30)]
+        assert {kind_of(score.result()) for score in scores} == {None}
     assert (await judge.health()).is_ready
     assert server.most_in_flight == 20
     await judge.aclose()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from judges.base import exchanges_heard
+from judges.base import calls_announced, exchanges_heard
 from judges.prompting.annotators import EarlyStop
 from judges.prompting.examples import Example, ExampleSets
 from judges.prompting.ratings import Scale
@@ -88,6 +88,25 @@ async def test_p_a_is_the_mean_of_both_orders_of_every_annotator() -> None:
         assert one.prompt.startswith("<|system|>You")
         assert one.prompt.endswith("Better response:<|end|><|assistant|>")
     assert sorted(text for text, _ in hosted.opened.asked) == sorted(one.prompt for one in heard)
+
+
+async def test_a_call_is_announced_before_it_is_made_where_it_costs_money() -> None:
+    hosted = Hosted(price_output=2.0, reasons=ReasonSettings())
+    before: list[tuple[str, str, int]] = []
+
+    async def note(pair: str, judge: str) -> None:
+        before.append((pair, judge, len(hosted.opened.asked)))
+
+    pair, small = pair_of(), Hosted(CountingEngine(max_tokens=4_000), price_output=2.0)
+    with calls_announced(note):
+        await Hosted().score()
+        score = await hosted.judge.score(pair)
+        await hosted.judge.explain(pair, score, "a")
+        # what the model cannot take is never sent
+        kind, _ = failure_of(await small.score(LONG))
+    await hosted.engine.aclose()
+    assert kind is FailureKind.CONTEXT_OVERFLOW
+    assert before == [(pair.id, "tiny", 0), (pair.id, "tiny", 2)]
 
 
 async def test_one_order_or_few_annotators_are_asked_where_the_settings_say_so() -> None:

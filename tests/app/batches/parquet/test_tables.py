@@ -29,7 +29,7 @@ from app.imports.parquet import parquet_batches
 from tests.app.batches.worker.breaking import breaking_at_the_end
 from tests.app.batches.worker.test_ledger import count, noted
 from tests.app.chaos.cases import core, rows
-from tests.app.paid_judge import PaidJudge, install
+from tests.app.paid_judge import PaidJudge, install, without_label
 from tests.app.rows import certify, labelled_rows, upload
 
 Row = dict[str, Any]
@@ -222,9 +222,8 @@ async def test_a_retry_asks_only_on_pairs_that_a_judge_failed_on(
 ) -> None:
     class FailsOn(PaidJudge):
         async def score(self, pair: Any) -> Any:
-            if pair.id == "17":
-                return await PaidJudge("j", is_away=True).score(pair)
-            return await super().score(pair)
+            score = await super().score(pair)
+            return without_label(score) if pair.id == "17" else score
 
     install(running, FailsOn("j"))
     write(tmp_path / "pairs/a.parquet", labelled_rows(N))
@@ -238,7 +237,9 @@ async def test_a_retry_asks_only_on_pairs_that_a_judge_failed_on(
     assert dict(usual.asked) == {"17": 1}
     found = (await client.get(f"/v1/batches/{batch['id']}")).json()
     assert found["request_counts"]["completed"] == N
-    assert found["cost_usd"] == pytest.approx(0.01 * N)
+    # the answer of no use was paid for, too
+    assert found["cost_usd"] == pytest.approx(0.01 * (N + 1))
+    assert found["progress"]["tiers"][0]["obtained"] == N + 1
 
 
 async def test_a_row_that_cannot_be_read_is_a_failed_verdict_with_its_reason(

@@ -361,10 +361,10 @@ async def test_a_cancelled_batch_is_cancelled_at_the_provider_and_keeps_what_was
     scores = len(await all_rows(running, Score))
     assert 0 < scores < N / 2
     assert await all_rows(running, ProviderLine) == []
-    # taken up again, it asks for the other pairs alone, and pays for what it has already
+    # taken up again, it asks for the other pairs alone; answers of no use stay paid for
     provider.plan = Plan()
     assert (await client.post(f"/v1/batches/{batch_id}/retry")).status_code == 202
     batch, verdicts = await finish(client, running, batch_id)
     assert (len(verdicts), len(await all_rows(running, Score))) == (N, N)
     assert len(provider.ledger) == N + 2 * (N - scores)
-    assert batch["cost_usd"] == pytest.approx(N * CALL)
+    assert batch["cost_usd"] == pytest.approx(cost_of(provider))

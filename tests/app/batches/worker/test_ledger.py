@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,9 +22,8 @@ from app.core.models import Batch, Report, Score, Shard, Verdict
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from judges.base import announce_call
-from judges.types import FailureKind, JudgeFailure
 from tests.app.batches.worker.breaking import breaking_at_the_end
-from tests.app.paid_judge import PaidJudge, install
+from tests.app.paid_judge import PaidJudge, install, without_label
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
 
@@ -190,8 +188,7 @@ async def test_what_a_failure_cost_is_not_forgotten_after_a_crash(
             score = await super().score(pair)
             if int(pair.id[1:]) % 2:
                 await asyncio.Event().wait()
-            failure = JudgeFailure(FailureKind.UNPARSEABLE, "no label")
-            return replace(score, p_a=None, failure=failure)
+            return without_label(score)
 
     judge = Broken("j")
     install(running, judge)
@@ -247,6 +244,86 @@ async def test_pairs_on_which_a_judge_was_away_are_judged_when_it_is_back(
     assert (tiers["dear"]["asked"], tiers["dear"]["failed"]) == (30, 0)
     nothing = await client.post(f"/v1/batches/{batch_id}/retry")
     assert nothing.status_code == 409
+
+
+class Mute(PaidJudge):
+    """Gives no label on the odd pairs, at a price that is its usual one or unknown."""
+
+    def __init__(self, name: str, failure_usd: float | None = 0.01) -> None:
+        super().__init__(name)
+        self.failure_usd = failure_usd
+
+    async def score(self, pair: Any) -> Any:
+        score = await super().score(pair)
+        return without_label(score, self.failure_usd) if int(pair.id[1:]) % 2 else score
+
+
+async def retried(client: httpx.AsyncClient, running: Runtime, batch_id: str) -> dict[str, Any]:
+    answer = await client.post(f"/v1/batches/{batch_id}/retry")
+    assert answer.status_code == 202, answer.text
+    opened = answer.json()
+    await work(running)
+    found: dict[str, Any] = (await client.get(f"/v1/batches/{batch_id}")).json()
+    # what was spent is spent, also while it is judged again
+    assert opened["known_usd"] <= found["known_usd"] + 1e-9
+    return {**found, "at_first": opened["known_usd"]}
+
+
+async def test_what_failures_cost_that_are_retried_stays_counted(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    install(running, Mute("j"))
+    batch_id = await create(client)
+    await work(running)
+    # it gives no label this time either
+    batch = await retried(client, running, batch_id)
+    assert batch["cost_usd"] == pytest.approx(0.45)
+    assert batch["at_first"] == pytest.approx(0.3)
+    install(running, PaidJudge("j"))
+    batch = await retried(client, running, batch_id)
+    assert batch["at_first"] == pytest.approx(0.45)
+    assert batch["cost_usd"] == pytest.approx(0.6)
+    assert (batch["known_usd"], batch["unpriced"]) == (pytest.approx(0.6), 0)
+    [tier] = batch["progress"]["tiers"]
+    assert (tier["asked"], tier["failed"], tier["obtained"]) == (30, 0, 60)
+    assert tier["cost_usd"] == pytest.approx(0.6)
+    # each verdict says what it has cost itself
+    assert {v["cost_usd"] for v in await results(client, batch_id)} == {0.01}
+
+
+async def test_failures_of_unknown_cost_that_are_retried_stay_unknown(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    install(running, Mute("j", None))
+    batch_id = await create(client)
+    await work(running)
+    install(running, PaidJudge("j"))
+    batch = await retried(client, running, batch_id)
+    assert (batch["cost_usd"], batch["unpriced"]) == (None, 15)
+    assert batch["known_usd"] == pytest.approx(0.3)
+
+
+async def test_a_retry_that_is_cut_off_or_cancelled_counts_nothing_twice(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    install(running, Mute("j"))
+    batch_id = await create(client)
+    await work(running)
+    judge = PaidJudge("j", gate=asyncio.Event())
+    install(running, judge)
+    await client.post(f"/v1/batches/{batch_id}/retry")
+
+    async def has_asked() -> bool:
+        return await noted(running) == 5
+
+    await cut_off(running, has_asked)
+    await client.post(f"/v1/batches/{batch_id}/cancel")
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert (batch["cost_usd"], batch["known_usd"]) == (None, pytest.approx(0.3))
+    install(running, PaidJudge("j"))
+    batch = await retried(client, running, batch_id)
+    # of the calls that were cut off nobody knows the cost
+    assert (batch["unpriced"], batch["known_usd"]) == (5, pytest.approx(0.45))
 
 
 async def test_equal_pairs_of_a_shard_are_asked_once(
