@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -228,3 +230,16 @@ async def test_what_cannot_be_estimated_is_refused_by_name(
     assert unknown.status_code == 404
     strange = await client.post("/v1/batches/estimate", json={"dataset": "rivers", "cascade": "x"})
     assert strange.status_code in (404, 422)
+
+
+def test_what_is_known_of_one_score_alone_is_that_score_and_unknown_prices_leave_no_sum() -> None:
+    assert estimating.mean_of([3.0]) == estimating.Spread(3.0, 3.0, 3.0, 1)
+    one = estimating.Spread(1.0, 0.5, 2.0)
+    assert estimating._total([one, None]) is None
+    total = estimating._total([one, one])
+    assert total is not None
+    assert (total["value"], total["low"], total["high"]) == (2.0, 1.0, 4.0)
+    unpriced: Any = PaidJudge("free")
+    assert estimating._at_prices(unpriced, one, one) is not None
+    unpriced = SimpleNamespace(spec=replace(unpriced.spec, price_input=None))
+    assert estimating._at_prices(unpriced, one, one) is None

@@ -4,7 +4,10 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 
+from app.batches.preferences import _summary, left_out_because
+from judges.types import Message, Pair
 from tests.app.batches.test_batches import wait_for
 from tests.app.rows import certify, labelled_rows, upload
 
@@ -117,3 +120,40 @@ async def test_pairs_that_the_certificate_knows_are_left_out_or_marked(
     assert len(marked) == known
     assert {row["promise"] for row in marked} == {"none"}
     assert {row["pair"] for row in marked}.isdisjoint(row["pair"] for row in trusted)
+
+
+@pytest.mark.parametrize(
+    ("status", "label", "turns", "why"),
+    [
+        ("accepted", "a", 1, None),
+        ("accepted", "tie", 1, "ties"),
+        ("accepted", "a", 2, "answers to several turns"),
+        ("abstained", None, 1, "abstained"),
+        ("failed", None, 1, "failed"),
+    ],
+)
+def test_what_is_no_preference_is_counted_by_its_reason(
+    status: str, label: str | None, turns: int, why: str | None
+) -> None:
+    pair = Pair("p", (Message("user", "q"),) * turns, ("x",) * turns, ("y",) * turns)
+    assert left_out_because({"status": status, "label": label}, pair) == why
+
+
+@pytest.mark.parametrize(
+    ("promise", "certificate", "said"),
+    [
+        ("none", None, "judged without a certificate"),
+        ("none", {"revoked_at": "2026-01-01"}, "the certificate was revoked"),
+        ("suspended", {}, "the promise suspended: an alarm"),
+        ("none", {}, "certification found none that holds"),
+        ("certified", {}, "3 preferences, certified: It holds. The promise is on all"),
+    ],
+)
+def test_the_card_says_what_its_preferences_promise(
+    promise: str, certificate: dict[str, Any] | None, said: str
+) -> None:
+    batch = {"promise": promise, "suspended_because": "an alarm"}
+    kept = (
+        None if certificate is None else {"revoked_at": None, "claim": "It holds.", **certificate}
+    )
+    assert said in _summary(batch, kept, 3)

@@ -18,7 +18,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import delete
 
-from app.calibrations.document import verify
+from app.calibrations.document import recomputed, verify
+from app.calibrations.evidence import EvidenceInvalid
 from app.calibrations.signing import SigningKey, signing_key
 from app.core.db import Database
 from app.core.errors import ConfigurationInvalid
@@ -170,6 +171,42 @@ async def test_who_signs_again_does_not_make_it_follow_from_its_evidence(made: D
         assert any(field.startswith(named) for field in found), (place, found)
     # and whoever knows the signer sees at once that it was another
     assert set(faults(forged, "0" * 64)) == {"signature.public_key"}
+
+
+async def test_evidence_that_does_not_fit_together_is_named(made: Document) -> None:
+    assert faults({**made, "signature": {**made["signature"], "digests": []}}) == {
+        "signature.digests": "is missing"
+    }
+    pairs, request = made["evidence"]["pairs"], made["request"]
+    n = len(pairs["group"])
+    panel = {**request, "label_rule": "panel", "slices": None, "slice_rule": "joint"}
+    votes = {**pairs["votes"], "a": [-1] * n}
+    first = [[1.0] * n for _ in range(3)]
+    first[1][0] = 0.3
+    for changes, named in (
+        ({"judges": []}, "judges: must have at least one"),
+        ({"judges": made["judges"][:1] * 2}, "judges: must have .* different names"),
+        ({"costs": {}}, r"evidence\.costs: must name cheap, dear, and no other"),
+        ({"pairs": {**pairs, "votes": votes}}, "must hold numbers from 0 on"),
+        ({"pairs": {**pairs, "slice": None}}, "goes with a request that names slices"),
+        ({"pairs": {**pairs, "label_probability": [1.0]}}, "label_probability: "),
+        ({"pairs": {**pairs, "first_votes": first}}, "goes with the label rule panel"),
+        ({"pairs": {**pairs, "slice": None}, "request": panel}, "goes with the label rule panel"),
+        (
+            {"pairs": {**pairs, "slice": None, "first_votes": first[:1]}, "request": panel},
+            "first_votes: must have 3 columns",
+        ),
+        (
+            {"pairs": {**pairs, "slice": None, "first_votes": first}, "request": panel},
+            "must hold 1, 0, 0.5 or null",
+        ),
+    ):
+        document = copy.deepcopy(made)
+        for name, value in changes.items():
+            inside = document if name in document else document["evidence"]
+            inside[name] = value
+        with pytest.raises(EvidenceInvalid, match=named):
+            recomputed(document)
 
 
 async def test_what_no_service_writes_is_refused_though_it_is_signed(

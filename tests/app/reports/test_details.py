@@ -7,6 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.reports import judge_details
 from app.reports.inputs import measure
 from tests.app.hand_made import ROWS, certify, upload
 from tests.app.reports.worlds import faulty_judges
@@ -171,6 +172,14 @@ async def test_only_a_judge_as_good_as_people_may_replace_one(world: httpx.Async
     assert good["margin"]["low"] > -0.2
     assert (coin["outcome"], coin["winning_rate"]["value"]) == ("fail", 0.0)
     assert coin["margin"]["high"] < -0.2
+
+
+async def test_too_many_annotators_on_too_many_pairs_are_not_tested(
+    hand: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_details, "_MOST_CELLS", 2)
+    found = judge(await report(hand), "cheap")["alternative_annotator"]
+    assert found["not_tested_because"] == "3 annotators on 5 pairs are too many"
 
 
 async def test_the_ceiling_is_met_by_the_good_and_missed_by_the_coin(
