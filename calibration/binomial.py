@@ -399,6 +399,7 @@ def labels_needed(
     return int(np.ceil(answered / coverage))
 
 
+@lru_cache(maxsize=4096)  # advice asks for the same nodes once for each target and path
 def _answered_needed(risk: float, target_risk: float, level: float, power: float) -> int:
     spread = -scipy.special.ndtri(level) * np.sqrt(target_risk * (1 - target_risk))
     spread += scipy.special.ndtri(power) * np.sqrt(risk * (1 - risk))

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Final
 
@@ -33,6 +34,16 @@ def proxy_problem(environ: Mapping[str, str] = os.environ) -> str | None:
                 " (networks cannot be given here)"
             )
     return None
+
+
+def certificates() -> ssl.SSLContext:
+    """Return the authorities that are trusted; reading them takes long, so all clients share them."""
+    return _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=2)
+def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context()  # which reads these two variables
 
 
 def _certificate_problem(environ: Mapping[str, str]) -> str | None:

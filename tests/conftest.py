@@ -9,9 +9,11 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import asyncio
+import gc
 import itertools
 import shutil
 import signal
+import ssl
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,12 +29,14 @@ import stamina
 from fastapi import FastAPI
 from hypothesis.database import DirectoryBasedExampleDatabase, ReadOnlyDatabase
 from pytest_socket import socket_allow_hosts
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.core.db import Database
 from app.core.migrate import upgrade
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
+from judges.proxies import certificates
 from tests.app.described import check_described
 from tests.judges import model_server
 from tests.judges.model_server import ModelServer
@@ -75,6 +79,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             test._hypothesis_internal_use_settings = more  # type: ignore[union-attr]
 
 
+def pytest_collection_finish() -> None:
+    """Leave what was loaded out of every later search for garbage.
+
+    The libraries and the tests stay to the end, and to walk through them again and again took a
+    seventh of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+
+
 def pytest_runtest_setup() -> None:
     """Let tests talk to this machine only."""
     socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
@@ -89,6 +104,51 @@ def anyio_backend() -> str:
 def fast_retries() -> Iterator[None]:
     with stamina.set_testing(True, attempts=5, cap=True):
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_certificates() -> Iterator[None]:
+    """Read the authorities that HTTP clients trust once, and not for each call of `httpx.get`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", _tls)
+        yield
+
+
+def _tls(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+    if verify is True and cert is None:
+        return certificates()
+    return httpx.create_ssl_context(verify, cert, trust_env)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_statements() -> Iterator[None]:
+    """Compile each SQL statement once for all databases of a kind.
+
+    Every test has engines of its own, and each would compile all its statements anew: a tenth of
+    the time. A dialect is part of a statement's key, so those of one kind are made equal.
+    """
+    compiled: dict[Any, Any] = {}
+    kinds: dict[type, type] = {}
+
+    def create(url: str, **options: Any) -> AsyncEngine:
+        engine = create_async_engine(url, execution_options={"compiled_cache": compiled}, **options)
+        dialect = engine.sync_engine.dialect
+        kind = type(dialect)
+        if kind not in kinds:
+            kinds[kind] = type(kind.__name__, (kind,), _EQUAL_IN_KIND)
+        dialect.__class__ = kinds[kind]
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.core.db.create_async_engine", create)
+        yield
+
+
+_EQUAL_IN_KIND = {
+    "__eq__": lambda one, other: type(one) is type(other),
+    "__hash__": lambda one: hash(type(one)),
+    "supports_statement_cache": True,
+}
 
 
 @pytest.fixture(scope="session")

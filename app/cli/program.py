@@ -14,6 +14,7 @@ import gc
 import inspect
 import sys
 from collections.abc import Iterator, MutableMapping
+from functools import cache
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Annotated, Any, Final
@@ -54,12 +55,10 @@ class _Named(MutableMapping[str, Any]):
     """The verbs by their names; each is built when it is asked for."""
 
     def __init__(self) -> None:
-        self._built: dict[str, Any] = {}
+        self._given: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._built:
-            self._built[name] = _built(_info(name))
-        return self._built[name]
+        return self._given[name] if name in self._given else verb(name)
 
     def __contains__(self, name: object) -> bool:
         return name in MODULES
@@ -71,10 +70,10 @@ class _Named(MutableMapping[str, Any]):
         return len(MODULES)
 
     def __setitem__(self, name: str, verb: Any) -> None:
-        self._built[name] = verb
+        self._given[name] = verb
 
     def __delitem__(self, name: str) -> None:
-        del self._built[name]
+        del self._given[name]
 
 
 class _Program(Verbs):
@@ -118,7 +117,10 @@ def _help(info: CommandInfo | TyperInfo) -> str:
     return inspect.cleandoc(info.help or info.callback.__doc__ or "")
 
 
-def _built(info: CommandInfo | TyperInfo) -> Any:
+@cache
+def verb(name: str) -> Any:
+    """Build a verb, once for all programs of a process."""
+    info = _info(name)
     if isinstance(info, TyperInfo):
         return typer.main.get_group_from_info(
             info, pretty_exceptions_short=True, rich_markup_mode=None, suggest_commands=True

@@ -59,7 +59,7 @@ from app.client.portal import beside, in_caller
 from app.client.requests import boards, data, judging, paths, people
 from app.client.resources import Verbs
 from app.client.transfer import Source, requests_of, upload_of
-from judges.proxies import proxy_problem
+from judges.proxies import certificates, proxy_problem
 
 if TYPE_CHECKING:
     from app.core.settings import Settings
@@ -96,7 +96,11 @@ class AsyncTribunal(Verbs[Awaited]):
         self._transport = transport
         self._streams: WeakSet[AsyncGenerator[list[ResultBody], None]] = WeakSet()
         self._http = httpx.AsyncClient(
-            base_url=address, headers=headers_of(api_key), transport=transport, timeout=TIMEOUT
+            base_url=address,
+            headers=headers_of(api_key),
+            transport=transport,
+            timeout=TIMEOUT,
+            verify=True if transport else certificates(),
         )
 
     async def __aenter__(self) -> Self:

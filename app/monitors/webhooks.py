@@ -22,6 +22,7 @@ from app.core.models import Delivery, Monitor
 from app.core.outages import outages
 from app.core.runtime import Runtime
 from app.monitors import queries
+from judges.proxies import certificates
 
 _log = logging.getLogger(__name__)
 _FIRST_SECONDS: Final = 2.0
@@ -113,7 +114,9 @@ def _first_at(delivery: Delivery) -> datetime:
 
 async def deliver_forever(running: Runtime) -> None:
     """Send messages as they become due."""
-    async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, follow_redirects=False) as http:
+    async with httpx.AsyncClient(
+        timeout=_TIMEOUT_SECONDS, follow_redirects=False, verify=certificates()
+    ) as http:
         while True:
             try:
                 await deliver_due(running, http)

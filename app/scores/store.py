@@ -35,10 +35,13 @@ _SCORES: Final = cast(Table, ScoreRow.__table__)
 def replacing_failures(table: Table) -> str:
     """Return the conflict clause by which a row replaces an earlier failure of its key, only that.
 
-    Costs add up: a pair whose first attempt failed has cost both attempts.
+    Costs add up: a pair whose first attempt failed has cost both attempts. Those of one shard do not,
+    because its batch has counted the failure, or has a note that its cost is unknown.
     """
+    of_one_shard = " AND ".join(f"{table.name}.{x} = excluded.{x}" for x in ("batch_seq", "shard"))
+    earlier = f"CASE WHEN {of_one_shard} THEN 0 ELSE coalesce({table.name}.cost_usd, 0) END"
     values = ", ".join(
-        f"cost_usd = excluded.cost_usd + coalesce({table.name}.cost_usd, 0)"
+        f"cost_usd = excluded.cost_usd + {earlier}"
         if column.name == "cost_usd"
         else f"{column.name} = excluded.{column.name}"
         for column in table.columns

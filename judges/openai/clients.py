@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import ssl
 import zlib
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import httpx
@@ -14,7 +12,7 @@ import httpx
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.calls import LeastBusy
 from judges.openai.settings import OpenAISettings, Secrets
-from judges.proxies import proxy_problem
+from judges.proxies import certificates, proxy_problem
 
 Transport = httpx.AsyncBaseTransport
 
@@ -36,7 +34,7 @@ def clients_of(
     """
     if transport is None and (problem := proxy_problem()) is not None:
         raise JudgeConfigurationInvalid(f"judges.{settings.name}: {problem}")
-    verify = True if transport else _certificates()
+    verify = True if transport else certificates()
     # A custom transport exists only once.
     n = 1 if transport else -(-settings.concurrency // _CONNECTIONS_OF_CLIENT)
     return LeastBusy(
@@ -54,12 +52,6 @@ def clients_of(
             for _ in range(n)
         ]
     )
-
-
-@lru_cache(maxsize=1)
-def _certificates() -> ssl.SSLContext:
-    """Return the authorities that are trusted; reading them takes long, so all clients share them."""
-    return httpx.create_ssl_context()
 
 
 def checked_base_url(path: str, text: str) -> str:

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from calibration import binomial
 from calibration.binomial import (
     critical_errors,
+    labels_needed,
     lower_bound,
     occurs_more_often,
     p_value,
@@ -183,3 +185,10 @@ def test_levels_outside_the_open_interval_are_refused(level: float) -> None:
 def test_wilson_interval_at_a_level_next_to_one_is_finite() -> None:
     low, high = wilson_interval(7, 10, float(np.nextafter(1.0, 0.0)))
     assert 0.0 < low < 0.7 < high < 1.0
+
+
+def test_labels_that_were_counted_are_not_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"risk_estimate": 0.0625, "target_risk": 0.2, "failure_probability": 0.1}
+    first = labels_needed(coverage=0.5, **asked)
+    monkeypatch.delattr(binomial, "critical_errors")
+    assert labels_needed(coverage=0.5, **asked) == first

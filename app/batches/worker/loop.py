@@ -182,6 +182,9 @@ class Worker:
             has_overdue = bool(await queries.overdue(session, now(), locked=False))
             moment = await leases.ledger_time(session, now)
             has_overlong = await leases.is_any_overlong(session, moment, self._longest)
+            is_free = await leases.is_any_free(session, moment, batch_seq=self._batch_seq)
+        if not (has_dead or has_overdue or has_overlong):
+            return is_free
         if has_dead:
             async with db.write() as session:
                 freed = await leases.release(session, self._is_dead)

@@ -441,7 +441,7 @@ _MENDED = in_order_of_labels
 async def test_a_sorted_file_says_nothing_of_the_order(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, *, is_mended: bool
 ) -> None:
-    draws = 6
+    draws = 3
     if not is_mended:
         monkeypatch.setattr(draws_of, "in_order_of_labels", in_order_of_the_file)
     broken = await sorted_file_broken(client, draws)

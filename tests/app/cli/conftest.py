@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def fill(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Callable[[], None]], None]:
+    """Fills a working folder as it was filled for the first test of a module.
+
+    A new database and an import take longer than many a test.
+    """
+    kept = tmp_path_factory.mktemp("filled")
+
+    def filled(folder: Path, make: Callable[[], None]) -> None:
+        if any(kept.iterdir()):
+            shutil.copytree(kept, folder, dirs_exist_ok=True)
+        else:
+            make()
+            shutil.copytree(folder, kept, dirs_exist_ok=True)
+
+    return filled
 
 
 @pytest.fixture

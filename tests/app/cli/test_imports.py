@@ -85,6 +85,7 @@ def test_a_verb_loads_no_other_verb(folder: Path, arguments: list[str], own: set
 
 
 def test_only_the_verb_that_is_named_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    program.verb.cache_clear()
     built: list[str] = []
     build = typer.main.get_command_from_info
 
@@ -96,7 +97,8 @@ def test_only_the_verb_that_is_named_is_built(monkeypatch: pytest.MonkeyPatch) -
     shown = CliRunner().invoke(program.app, ["--help"])
     assert "Certify a cascade on labelled pairs" in shown.output
     assert built == []
-    CliRunner().invoke(program.app, ["plan", "--help"])
+    for _ in range(2):
+        CliRunner().invoke(program.app, ["plan", "--help"])
     assert built == ["plan"]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from tests.app.rows import labelled_rows, ndjson
 
 
 @pytest.fixture(autouse=True)
-def folder(folder: Path) -> Path:
+def folder(folder: Path, fill: Callable[[Path, Callable[[], None]], None]) -> Path:
     """A working folder with a dataset of 20 pairs."""
-    (folder / "rivers.jsonl").write_bytes(ndjson(labelled_rows(20)))
-    assert CliRunner().invoke(app, ["import", "rivers.jsonl"]).exit_code == 0
+
+    def make() -> None:
+        (folder / "rivers.jsonl").write_bytes(ndjson(labelled_rows(20)))
+        assert CliRunner().invoke(app, ["import", "rivers.jsonl"]).exit_code == 0
+
+    fill(folder, make)
     return folder
 
 

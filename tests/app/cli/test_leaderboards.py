@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,21 @@ runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def folder(folder: Path) -> Path:
+def folder(folder: Path, fill: Callable[[Path, Callable[[], None]], None]) -> Path:
     """An empty folder with its own database and the hand-made pairs."""
-    rows = [
-        {**row, "human": [
-            *row["human"],
-            *({**vote, "criterion": "style"} for vote in row["human"]),
-        ]}
-        for row in ROWS
-    ]  # fmt: skip
-    (folder / "hand.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    run("import", "hand.jsonl")
+
+    def make() -> None:
+        rows = [
+            {**row, "human": [
+                *row["human"],
+                *({**vote, "criterion": "style"} for vote in row["human"]),
+            ]}
+            for row in ROWS
+        ]  # fmt: skip
+        (folder / "hand.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+        run("import", "hand.jsonl")
+
+    fill(folder, make)
     return folder
 
 

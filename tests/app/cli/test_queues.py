@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ from tests.app.rows import labelled_rows, ndjson
 
 
 @pytest.fixture(autouse=True)
-def folder(folder: Path) -> Path:
+def folder(folder: Path, fill: Callable[[Path, Callable[[], None]], None]) -> Path:
     """A working folder with a dataset of 6 pairs without labels."""
-    rows = [{**row, "human": []} for row in labelled_rows(6)]
-    (folder / "rivers.jsonl").write_bytes(ndjson(rows))
-    assert CliRunner().invoke(app, ["import", "rivers.jsonl"]).exit_code == 0
+
+    def make() -> None:
+        rows = [{**row, "human": []} for row in labelled_rows(6)]
+        (folder / "rivers.jsonl").write_bytes(ndjson(rows))
+        assert CliRunner().invoke(app, ["import", "rivers.jsonl"]).exit_code == 0
+
+    fill(folder, make)
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,15 @@ JUDGES = ("--judges", "cheap,dear")
 
 
 @pytest.fixture(autouse=True)
-def folder(folder: Path) -> Path:
+def folder(folder: Path, fill: Callable[[Path, Callable[[], None]], None]) -> Path:
     """An empty folder with its own database and two datasets."""
-    for name in ("rivers", "lakes"):
-        (folder / f"{name}.jsonl").write_bytes(ndjson(labelled_rows(120)))
-        run("import", f"{name}.jsonl")
+
+    def make() -> None:
+        for name in ("rivers", "lakes"):
+            (folder / f"{name}.jsonl").write_bytes(ndjson(labelled_rows(120)))
+            run("import", f"{name}.jsonl")
+
+    fill(folder, make)
     return folder
 
 

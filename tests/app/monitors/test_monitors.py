@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,15 @@ import httpx
 import numpy as np
 import pytest
 
+from app.client import AsyncTribunal
 from app.core.models import Monitor
 from app.core.runtime import Runtime
+from app.core.settings import Settings
+from app.main import create_app
 from app.monitors.alarms import advance, ask_canaries, loss_of
 from app.monitors.service import require
 from app.monitors.webhooks import deliver_due, sent
+from judges.proxies import certificates
 from tests.app.rows import certify, labelled_rows, upload
 
 Json = dict[str, Any]
@@ -401,3 +406,22 @@ async def test_what_a_receiver_says_without_end_is_not_read() -> None:
         assert await sent(http, "http://[::1/", b"{}", {}) == "InvalidURL"
         await asyncio.wait_for(ended.wait(), 20)
     assert written < 50 * 2**20
+
+
+async def test_clients_share_the_authorities_that_they_trust(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # to read them takes longer than the rest of a start
+    given: list[object] = []
+
+    def noted(verify: Any = True, *others: Any, **named: Any) -> ssl.SSLContext:
+        given.append(verify)
+        return httpx.create_ssl_context(verify, *others, **named)
+
+    monkeypatch.setattr("httpx._transports.default.create_ssl_context", noted)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), AsyncTribunal("http://127.0.0.1:9"):
+        async with asyncio.timeout(60):
+            while len(given) < 2:  # noqa: ASYNC110 - the sender of alarms says nothing when it starts
+                await asyncio.sleep(0)
+    assert {id(one) for one in given} == {id(certificates())}

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -32,6 +35,25 @@ async def running(service: FastAPI) -> Runtime:
         assert created.status_code == 202
     runtime: Runtime = service.state.runtime
     return runtime
+
+
+async def test_a_worker_without_work_opens_one_transaction(
+    running: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running.db.write() as session:
+        for name in ("one", "two"):
+            assert await leases.claim(session, name, running.now(), LEASE)
+    opened: list[str] = []
+
+    def counted(begin: Callable[[], Any], way: str) -> Any:
+        opened.append(way)
+        return begin()
+
+    for way in ("read", "write"):
+        monkeypatch.setattr(running.db, way, partial(counted, getattr(running.db, way), way))
+    assert await Worker(running, "three", LEASE).claim() is None
+    # a service looks once a second, all its life
+    assert opened == ["read"]
 
 
 async def test_each_shard_is_claimed_once_until_its_lease_runs_out(running: Runtime) -> None:

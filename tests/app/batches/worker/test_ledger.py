@@ -326,6 +326,34 @@ async def test_a_retry_that_is_cut_off_or_cancelled_counts_nothing_twice(
     assert (batch["unpriced"], batch["known_usd"]) == (5, pytest.approx(0.45))
 
 
+async def test_a_retry_that_is_cut_off_after_some_answers_counts_these_once(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    class HangsOnNine(PaidJudge):
+        async def score(self, pair: Any) -> Any:
+            score = await super().score(pair)
+            if pair.id == "p9":
+                await asyncio.Event().wait()
+            return score
+
+    install(running, Mute("j"))
+    batch_id = await create(client)
+    await work(running)
+    install(running, HangsOnNine("j"))
+    await client.post(f"/v1/batches/{batch_id}/retry")
+
+    async def has_stored() -> bool:
+        async with running.db.read() as session:
+            stored = select(func.count()).where(Score.shard == 0, Score.failure.is_(None))
+            return await session.scalar(stored) == 9
+
+    await cut_off(running, has_stored)
+    install(running, PaidJudge("j"))
+    await work(running)
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert (batch["unpriced"], batch["known_usd"]) == (1, pytest.approx(0.45))
+
+
 async def test_equal_pairs_of_a_shard_are_asked_once(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
