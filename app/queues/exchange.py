@@ -234,8 +234,8 @@ def _votes_of(line: int, row: Any, seed: int, heard: Heard) -> Iterator[Vote]:
         # a tool may drop the field; the side follows from seed and item
         fields = {name: first_side(seed, item), **task[place]}
         first, task = side_read(fields, name), {**task, place: fields}
-        for what, count in module.notes(task).items():
-            heard.notes[what] += count
+        if module is label_studio:  # Argilla's are counted while a record is prepared
+            heard.notes.update(label_studio.notes(task))
         for vote in module.convert(task, line)["human"]:
             if vote.get("annotator") is None:
                 raise RowInvalid("an answer names no annotator")

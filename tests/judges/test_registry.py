@@ -178,7 +178,6 @@ BUDGET = {"budget_usd": 1.0, "price_input": 1.0, "price_output": 1.0}
             {**OPENAI, "endpoint": "tokens", "tokenizer": "t", "confidence": "verbalized"},
             'judges.x.endpoint: "tokens" reads labels, not a verbalized confidence',
         ),
-        ({**OPENAI, "endpoint": "tokens", "tokenizer": "t"}, "judges.x.endpoint: "),
         ({"kind": "reward", "model": "m", "endpoint": "score"}, "judges.x.endpoint: goes with"),
         (
             {"kind": "reward", "model": "m", "input": "pair", "tau": 1.0},
