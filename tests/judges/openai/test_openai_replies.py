@@ -181,6 +181,13 @@ def test_a_content_filter_is_a_refusal() -> None:
         "prompt token count (10000) plus max_tokens (1) cannot exceed 4096.",
         "the input token count is 200000 but model only supports up to 131072.",
         "max_tokens must be at least 1, got -904.",
+        "Total tokens of image and text exceed max message tokens.",
+        "Tokens in request more than max tokens allowed",
+        "messages have 9000 tokens, which exceeds the max limit of 8192 tokens",
+        "the max length of current question is 20000",
+        "prompt has 9000 tokens, but n_ctx is 4096",
+        "Conversation is too long",
+        "token\u6570\u8d85\u8fc7\u4e0a\u9650",
     ],
 )
 def test_context_overflow_is_known_by_its_message(message: str) -> None:
