@@ -178,7 +178,10 @@ def complaint_within(
     status = _named_status(error)
     said = f"HTTP 200 with an error that names {status}" if status else "HTTP 200 with an error"
     wait = wait_seconds(headers, content, now=now)
-    return _complaint(status or _guessed_status(error), said, error, wait)
+    complaint = _complaint(status or _guessed_status(error), said, error, wait)
+    # a model that was stopped on its way has read the prompt
+    has_begun = isinstance(content, Mapping) and bool(content.get("choices"))
+    return replace(complaint, is_billed=complaint.is_billed or has_begun)
 
 
 def _complaint(status: int, said: str, content: object, wait: float | None) -> Complaint:
@@ -437,16 +440,16 @@ def _waits_for_reset(headers: Mapping[str, str], now: float) -> Iterator[float]:
 
     The name of each has `reset` where that of what is left has `remaining`.
     """
-    limits = [
+    limits: list[tuple[str | None, str | None]] = [
         (headers.get(_RESET_IN_NAME.sub("remaining", name)), value)
         for name, value in headers.items()
         if _RESET_IN_NAME.search(name) and "ratelimit" in name.replace("-", "").lower()
     ]
     whole = headers.get("ratelimit", "")
     remaining, reset = _REMAINING.search(whole), _RESET.search(whole)
-    limits.append((remaining and remaining[1], reset and reset[1]))
+    limits.append((remaining[1] if remaining else None, reset[1] if reset else None))
     for left, again in limits:
-        if again is not None and (left or "0").strip() == "0":
+        if again is not None and not _plain_number(left):
             wait = _until(again, now)
             if wait is not None:
                 yield wait

@@ -176,6 +176,10 @@ def first(sent: Callable[[Asked], Sent], times: float = 1) -> Reply:
     return lambda asked: sent(asked) if asked.number < times else answer(asked)
 
 
+def refused_once(status: int) -> Reply:
+    return first(lambda _: refusal(status, "x"))
+
+
 def always(sent: Sent) -> Reply:
     return lambda _: sent
 
@@ -832,9 +836,7 @@ CASES: dict[str, Case] = {
         always(refusal(403, "Content violates usage guidelines.")), FailureKind.REFUSED, calls=1
     ),
     **{
-        f"{status}, once": Case(
-            first(lambda _, status=status: refusal(status, "x")), ORDINARY, calls=2
-        )
+        f"{status}, once": Case(refused_once(status), ORDINARY, calls=2)
         for status in (424, 503, 520, 522, 524)
     },
 }

@@ -227,6 +227,7 @@ async def test_a_wait_is_never_shorter_than_the_usual_one(server: CaseServer, he
             "",
             11.5,
         ),
+        ({"x-ratelimit-remaining": "0.0", "x-ratelimit-reset": "20"}, "", 20.0),
         ({"ratelimitbysize-remaining": "0", "ratelimitbysize-reset": "20"}, "", 20.0),
         ({"x-ratelimit-minute-remaining": "0", "x-ratelimit-minute-reset": "1800000020"}, "", 20.0),
         ({"x-ratelimit-minute-remaining": "5", "x-ratelimit-minute-reset": "1800000020"}, "", None),
@@ -593,6 +594,20 @@ async def test_a_call_that_was_cut_is_counted_or_its_cost_is_unknown(server: Cas
     assert score.failure is None
     assert (score.usage.calls, score.cost_usd) == (2, None)
     assert "no_usage" in score.flags
+
+
+@pytest.mark.parametrize("reason", ["network_error", "timeout"])
+async def test_a_call_that_the_server_stopped_is_counted_or_its_cost_is_unknown(
+    server: CaseServer, reason: str
+) -> None:
+    def cut_off(asked: Asked) -> Sent:
+        sent = answer(asked, "", [], finish_reason=reason)
+        del sent.body["usage"]
+        return sent
+
+    score = await score_of(server, first(cut_off), orders="as_posted")
+    assert score.failure is None
+    assert (score.usage.calls, score.cost_usd) == (2, None)
 
 
 async def test_a_timed_out_call_makes_the_cost_unknown(server: CaseServer) -> None:
