@@ -228,6 +228,15 @@ def from_now(number: float, now: float) -> float:
     return number - now if number >= _MOMENT else number
 
 
+def clock_of(headers: Mapping[str, str], now: float) -> float:
+    """Return the Unix time by the server's clock, by ours where a response does not say.
+
+    A moment to wait for is one of the server's clock, which may be minutes away from ours.
+    """
+    theirs = _seconds_until(headers.get("date", ""), 0.0)
+    return theirs if theirs >= _MOMENT else now
+
+
 def _seconds_until(date: str, now: float) -> float:
     try:
         moment = parsedate_to_datetime(date)

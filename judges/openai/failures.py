@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Final
 
-from judges.openai.calls import from_now, retry_after_seconds
+from judges.openai.calls import clock_of, from_now, retry_after_seconds
 from judges.openai.replies import ReplyUnreadable, parse_json
 from judges.types import FailureKind, JudgeFailure
 
@@ -379,6 +379,7 @@ def wait_seconds(headers: Mapping[str, str], content: object, *, now: float) -> 
         content: The parsed body, or its text.
         now: Unix time.
     """
+    now = clock_of(headers, now)
     told = [
         *_waits_in_headers(headers, now),
         *_waits_in_fields(content, now),

@@ -215,6 +215,17 @@ async def test_a_wait_is_never_shorter_than_the_usual_one(server: CaseServer, he
         ({}, {"message": "\u8bf7\u7b49\u5f8520\u79d2"}, 20.0),
         ({}, {"message": "\u8bf71\u5206\u949f\u540e\u91cd\u8bd5"}, 60.0),
         ({"x-ratelimit-retry-after": "20"}, "", 20.0),
+        # the server's clock is 5 minutes ahead
+        (
+            {
+                "date": "Fri, 15 Jan 2027 08:05:00 GMT",
+                "retry-after": "Fri, 15 Jan 2027 08:05:20 GMT",
+            },
+            "",
+            20.0,
+        ),
+        ({"date": "Fri, 15 Jan 2027 08:05:00 GMT", "x-ratelimit-reset": "1800000320"}, "", 20.0),
+        ({"date": "today", "retry-after": "Fri, 15 Jan 2027 08:00:20 GMT"}, "", 20.0),
         ({"x-retry-after-ms": "1500"}, "", 1.5),
         ({"retry-after-seconds": "20"}, "", 20.0),
         (
