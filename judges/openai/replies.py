@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import punctuation
 from typing import Any, Final, Literal
@@ -29,6 +29,12 @@ _FILLER: Final = -1000.0  # servers fill lists with -9999 or the lowest float
 _IMPROBABLE: Final = -100.0  # beside a certain token: at a temperature near 0, all else is filler
 _ROUNDED: Final = 0.02  # of one number, written with two digits and with all
 _SHOWN_LENGTH: Final = 80
+_MESSAGE_LENGTH: Final = 300
+#: Where a body says in words what is wrong.
+MESSAGE_FIELDS: Final = (
+    "message", "msg", "detail", "error_msg", "error", "status_msg", "title", "reason",
+    "error_message", "Message", "faultstring",
+)  # fmt: skip
 
 
 class ReplyUnreadable(ValueError):
@@ -125,6 +131,50 @@ def parse_json(body: bytes) -> object:
     except (ValueError, RecursionError) as error:
         shown = lines[:_SHOWN_LENGTH].decode("utf-8", errors="replace")
         raise ReplyUnreadable(f"no JSON: {shown!r}") from error
+
+
+def message_of(content: object) -> str:
+    """Return the words of an error, those of the provider behind a gateway among them."""
+    error = content
+    if isinstance(content, Mapping) and content.get("error"):
+        error = content["error"]
+    if isinstance(error, list) and error:
+        return message_of(error[0])
+    if not isinstance(error, Mapping):
+        return str(error or "")[:_MESSAGE_LENGTH]
+    texts = [error.get(name) for name in MESSAGE_FIELDS]
+    codes = [error.get(name) for name in ("code", "status", "type", "__type")]
+    if isinstance(error.get("param"), str):
+        codes.append(f"param '{error['param']}'")
+    metadata = error.get("metadata")
+    if isinstance(metadata, Mapping):
+        texts += [metadata.get("provider_name"), metadata.get("raw"), metadata.get("reasons")]
+    words = [" ".join(str(text).split()) for text in texts if text]
+    found = [value for _, value in values_in(error, ("quotaid", "fieldviolations"))]
+    words += [str(code) for code in codes if isinstance(code, str) and code]
+    words += map(str, found)
+    joined = "; ".join(dict.fromkeys(words))
+    return (joined or json.dumps(error, default=str))[:_MESSAGE_LENGTH]
+
+
+def values_in(
+    content: object, names: Collection[str], depth: int = 6
+) -> Iterator[tuple[str, object]]:
+    """Yield the values of these names anywhere in a body.
+
+    Names are in lower case, without hyphens and underscores.
+    """
+    if depth == 0:
+        return
+    inner = content if isinstance(content, list) else []
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            plain = str(name).replace("_", "").replace("-", "").lower()
+            if plain in names:
+                yield plain, value
+        inner = list(content.values())
+    for one in inner:
+        yield from values_in(one, names, depth - 1)
 
 
 class _Repeated(dict[str, Any]):

@@ -16,8 +16,8 @@ from app.client.blocking import Tribunal
 from app.client.errors import ConnectionInvalid
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.calls import AdaptiveSlots
-from judges.openai.failures import wait_seconds
 from judges.openai.replies import read_usage
+from judges.openai.waits import wait_seconds
 from judges.registry import Registry
 from judges.types import FailureKind, Score, TokenUsage
 from tests.judges.openai.case_server import (
@@ -612,9 +612,7 @@ async def test_a_call_that_the_server_stopped_is_counted_or_its_cost_is_unknown(
     server: CaseServer, reason: str
 ) -> None:
     def cut_off(asked: Asked) -> Sent:
-        sent = answer(asked, "", [], finish_reason=reason)
-        del sent.body["usage"]
-        return sent
+        return answer(asked, "", [], finish_reason=reason, usage={})
 
     score = await score_of(server, first(cut_off), orders="as_posted")
     assert score.failure is None

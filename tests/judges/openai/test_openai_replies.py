@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from judges.openai.answers import Reading, labels_of_reply, verbalized_labels
 from judges.openai.bodies import Bodies
 from judges.openai.clients import missing_model
-from judges.openai.failures import complaint_of_status, complaint_within, wait_seconds
+from judges.openai.failures import complaint_of_status, complaint_within
 from judges.openai.replies import Position, Reply, ReplyUnreadable, parse_json, read_reply
 from judges.openai.settings import OpenAISettings
+from judges.openai.waits import wait_seconds
 from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities, TokenLogprob
 from judges.types import FailureKind, JudgeFailure, TokenUsage
 
@@ -208,6 +209,26 @@ def test_context_overflow_is_known_by_its_message(message: str) -> None:
         (400, "some/model is not a valid model ID", FailureKind.UNAVAILABLE),
         (400, "The model `m` has been decommissioned", FailureKind.UNAVAILABLE),
         (500, "model 'm' not found, try pulling it first", FailureKind.UNAVAILABLE),
+        (400, "No models loaded. Please load a model", FailureKind.UNAVAILABLE),
+        (500, "could not load model: rpc error", FailureKind.UNAVAILABLE),
+        (400, "The model `m` requires terms acceptance", FailureKind.UNAVAILABLE),
+        (400, "Your organization must be verified to use the model `m`", FailureKind.UNAVAILABLE),
+        (400, "Gemini API free tier is not available in your country", FailureKind.UNAVAILABLE),
+        (400, "Missing required query parameter: api-version", FailureKind.UNAVAILABLE),
+        (400, "operation does not work with the specified model", FailureKind.UNAVAILABLE),
+        (400, "This is not a chat model", FailureKind.UNAVAILABLE),
+        (400, "This model is only supported in v1/responses", FailureKind.UNAVAILABLE),
+        (400, "Unable to access non-serverless model m", FailureKind.UNAVAILABLE),
+        (400, "on-demand throughput isn't supported", FailureKind.UNAVAILABLE),
+        (400, "The provided model identifier is invalid.", FailureKind.UNAVAILABLE),
+        (429, "You have exceeded today's quota for model m", FailureKind.UNAVAILABLE),
+        (
+            429,
+            "\u60a8\u5df2\u8fbe\u5230\u6bcf\u5468\u4f7f\u7528\u4e0a\u9650",
+            FailureKind.UNAVAILABLE,
+        ),
+        (500, "model m failed to answer", FailureKind.SERVER_ERROR),
+        (400, "the model may answer in one word only", FailureKind.REFUSED),
         (500, "Internal server error", FailureKind.SERVER_ERROR),
     ],
 )
