@@ -58,7 +58,7 @@ _REASONING_STARTS: Final = re.compile(
 _MARKUP: Final = re.compile(
     r"<\|[^|<>\s]{1,64}\|?>|<\|?[^|<>\s]{1,64}\|>|<\uff5c[^<>]{1,64}\uff5c>"
     r"|</?(?:s|bos|eos|pad|start_of_turn|end_of_turn|answer|verdict|final|result|output"
-    r"|response|choice|b|strong|em)>",
+    r"|response|choice|label|winner|preference|decision|judge?ment|selection|b|strong|em)>",
     re.IGNORECASE,
 )
 # punctuation of other scripts, one character for one: places stay

@@ -67,7 +67,7 @@ _SYSTEM_REFUSED: Final = re.compile(
     r"|\brole:? must be.{0,5}(in\b|one of\b|user\b).{0,10}|should be ['\"`]user['\"`] or\b"
     r"|\brole:? system\b.{0,40}(not|n't|unsupported|invalid)"
     r"|(invalid|unexpected|unsupported|unknown) role:? system\b|role must be in\b"
-    r"|(unknown variant|received|got) .?system\b|role of message.{0,60}must be.{0,5}user"
+    r"|(unknown variant|received|got) ['\"`]?system['\"`]?(?!\w|\s\w)|role of message.{0,60}must be.{0,5}user"
     r"|first message (to be|must use).{0,20}user|alternate between user and|only user messages"
     r"|developer (role|message|prompt)s?\b.{0,40}(not|n't|unsupported)"
     r"|\u4e0d\u652f\u6301.{0,6}system|system.{0,12}\u4e0d\u652f\u6301",  # Chinese: not supported

@@ -30,7 +30,7 @@ CONTEXT_LENGTH: Final = re.compile(
     r"|physical batch size|\bn_ctx\b|\bmax (input|length|message)|more than (the )?max.{0,10}tokens"
     r"|(?<!max_)(?<!completion_)tokens.{0,40}exceeds?.{0,20}\b(max|limit)"
     # Chinese: prompt, token, input, length or context that is too long or over the limit
-    r"|(prompt|token|\u8f93\u5165|\u957f\u5ea6|\u4e0a\u4e0b\u6587).{0,12}(\u8d85\u957f|\u8fc7\u957f|\u8d85\u8fc7|\u8d85\u51fa)",
+    r"|(prompt|(?<!max_)token|\u8f93\u5165|\u957f\u5ea6|\u4e0a\u4e0b\u6587).{0,12}(\u8d85\u957f|\u8fc7\u957f|\u8d85\u8fc7|\u8d85\u51fa)",
     re.IGNORECASE | re.DOTALL,
 )
 _CONTEXT_CODE: Final = re.compile(r"exceed_context|context_length_exceeded")
@@ -57,7 +57,7 @@ _MODERATED: Final = re.compile(
 _LONG_PERIOD: Final = re.compile(
     r"per.?(day|week|month)|/ ?(day|week|month)\b|\b(daily|weekly|monthly)\b|(this|for the) month"
     # Chinese: every day, week or month, today
-    r"|\btoday|\btomorrow|\u6bcf[\u65e5\u5929\u5468\u6708]|[\u4eca\u5f53]\u65e5",
+    r"|today.?s (quota|limit)|(again|until|resets?) tomorrow|\u6bcf[\u65e5\u5929\u5468\u6708]|[\u4eca\u5f53]\u65e5",
     re.IGNORECASE,
 )
 # a refusal that no other prompt would change
@@ -68,9 +68,9 @@ _NOT_OFFERED: Final = re.compile(
     r"|\bmodel\b.{0,80}(not found|(does not|doesn't) exist|decommissioned|no longer (available|supported)"
     r"|is not (a valid|available))"
     r"|model_not_found|model identifier is invalid|no models? (is |are )?loaded|(failed to|could not) load model"
-    r"|requires terms|must be verified|free tier is not available|\bapi.?version\b"
+    r"|requires terms|must be verified|free tier is not available|(missing|unsupported|invalid).{0,40}\bapi.?version"
     r"|not a chat model|only supported in v1|not work with the specified model|non-serverless"
-    r"|on-demand throughput"
+    r"|on-demand throughput|plain http request was sent to https"
     r"|\u6a21\u578b.{0,10}(\u4e0d\u5b58\u5728|\u5df2\u4e0b\u7ebf)",  # Chinese: the model does not exist
     re.IGNORECASE,
 )
@@ -121,6 +121,7 @@ _STATUS_KINDS: Final = {
     413: FailureKind.CONTEXT_OVERFLOW,
     424: FailureKind.SERVER_ERROR,  # TGI: the model failed
     425: FailureKind.SERVER_ERROR,  # too early
+    426: FailureKind.UNAVAILABLE,  # another protocol is asked for
     429: FailureKind.RATE_LIMITED,
     498: FailureKind.RATE_LIMITED,  # Groq: no capacity
     499: FailureKind.SERVER_ERROR,  # a gateway gave up

@@ -666,6 +666,15 @@ CASES: dict[str, Case] = {
     "thinking that is switched off": Case(
         lambda a: answer(a, None, _prefixed(a, "<think>", "\n\n", "</think>", "\n\n")), ORDINARY
     ),
+    "a vote in tags of another name": Case(said("<winner>{}</winner>"), VOTE),
+    "the loser in tags": Case(said("<loser>{other}</loser>"), UNREADABLE),
+    "HTTP where HTTPS is spoken": Case(
+        always(Sent(b"<html>400 The plain HTTP request was sent to HTTPS port</html>", 400)),
+        GONE,
+        ("base_url",),
+        calls=1,
+    ),
+    "another protocol is asked for": Case(always(Sent(b"Upgrade Required", 426)), GONE, calls=1),
     "double brackets": Case(said("[[{}]]"), VOTE),
     "a vote of GLM": Case(said("<|begin_of_box|>{}<|end_of_box|>"), VOTE),
     "thinking of Seed": Case(said("<seed:think>{other}?</seed:think>{}"), VOTE),

@@ -222,6 +222,9 @@ def test_context_overflow_is_known_by_its_message(message: str) -> None:
         (400, "on-demand throughput isn't supported", FailureKind.UNAVAILABLE),
         (400, "The provided model identifier is invalid.", FailureKind.UNAVAILABLE),
         (429, "You have exceeded today's quota for model m", FailureKind.UNAVAILABLE),
+        (429, "We see high demand today: try again later", FailureKind.RATE_LIMITED),
+        (500, "lost the deployment with api_version 3", FailureKind.SERVER_ERROR),
+        (400, "max_tokens \u8d85\u8fc7\u6700\u5927\u503c", FailureKind.REFUSED),
         (
             429,
             "\u60a8\u5df2\u8fbe\u5230\u6bcf\u5468\u4f7f\u7528\u4e0a\u9650",
@@ -392,3 +395,27 @@ def test_a_limit_that_the_settings_name_is_advised_about() -> None:
     advised = bodies.advised(failure, sent).detail
     assert 'set max_tokens, or omit = ["max_tokens"] and max_completion_tokens' in advised
     assert bodies.advised(failure, {}) == failure
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "got system error 5",
+        "The system is not available",
+        "'The temperature and weather' is not allowed by policy",
+        "max_tokens must be at least 16: {'max_tokens': 1, 'temperature': 0}",
+        "Requested sample logprobs of 20, which is greater than max allowed: 5",
+        "param 'max_completion_tokens' is not supported",
+    ],
+)
+def test_words_of_something_else_give_up_no_field(message: str) -> None:
+    bodies = Bodies(OpenAISettings("j", "http://server/v1", "m"))
+    sent = {
+        "messages": [{"role": "system", "content": "x"}],
+        "temperature": 0,
+        "max_tokens": 1,
+        "logprobs": True,
+        "top_logprobs": 20,
+    }
+    assert bodies.learn(message, sent) is None
+    assert bodies.flags == ()
