@@ -151,6 +151,13 @@ def test_a_label_that_is_taken_back_is_no_vote(text: str) -> None:
     assert said.kind is FailureKind.UNPARSEABLE
 
 
+@pytest.mark.parametrize("text", ["2\n\nIt is wrong on the date.", "2. This is worse than most."])
+def test_a_rating_says_what_is_wrong(text: str) -> None:
+    said = labels_of_reply(Reply(text, finish_reason="stop"), Reading(LabelMatcher("12345")))
+    assert isinstance(said, LabelProbabilities), said
+    assert said.shares[1] == 1.0
+
+
 @pytest.mark.parametrize("tail", [" confidence" + " " * 10**5, " 85%" + "!" * 10**5 + "x"])
 def test_a_long_tail_of_a_label_is_gone_through_once(tail: str) -> None:
     # the time of a search that tries every cut of the tail would be counted in minutes
