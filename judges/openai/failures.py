@@ -58,7 +58,7 @@ _MODERATED: Final = re.compile(
 _LONG_PERIOD: Final = re.compile(
     r"per.?(day|week|month)|/ ?(day|week|month)\b|\b(daily|weekly|monthly)\b|(this|for the) month"
     # Chinese: every day, week or month, today
-    r"|today.?s (quota|limit)|(again|until|resets?) tomorrow|total request limit|\u6bcf[\u65e5\u5929\u5468\u6708]|[\u4eca\u5f53]\u65e5",
+    r"|today.?s (quota|limit)|(again|until|resets?) tomorrow|open api total request limit|\u6bcf[\u65e5\u5929\u5468\u6708]|[\u4eca\u5f53]\u65e5",
     re.IGNORECASE,
 )
 # a refusal that no other prompt would change

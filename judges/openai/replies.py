@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import punctuation
@@ -430,6 +431,9 @@ def _count(value: object) -> int | None:
 
 _LEAST_CUT: Final = 256  # no server cuts prompts to fewer tokens
 _LONGEST_TOKEN: Final = 16  # bytes
+# Chinese, Japanese and Korean: a token has one to two characters on average
+_UNSPACED: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_UNSPACED_IN_TOKEN: Final = 3
 _PUNCTUATION: Final = str.maketrans(dict.fromkeys(punctuation, " "))
 _MOST_WORDS: Final = 1 / 0.9  # for a token; nearly all tokenizers have at most one
 
@@ -443,7 +447,8 @@ def cut_prompt(text: str, usage: TokenUsage | None) -> JudgeFailure | None:
     read = 0 if usage is None else usage.prompt
     if not _LEAST_CUT <= read < len(text):
         return None
-    least = max(_fewest_tokens(text), _fewest_tokens(text.translate(_PUNCTUATION)))
+    unspaced = 0 if text.isascii() else len(_UNSPACED.findall(text)) // _UNSPACED_IN_TOKEN
+    least = max(_fewest_tokens(text), _fewest_tokens(text.translate(_PUNCTUATION)), unspaced)
     if read * _MOST_WORDS >= least:
         return None
     detail = (

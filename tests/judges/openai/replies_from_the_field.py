@@ -808,6 +808,35 @@ CASES: dict[str, Case] = {
         ORDINARY,
         calls=2,
     ),
+    "no worker at Nvidia, within a 200": Case(
+        first(
+            lambda _: Sent(
+                {
+                    "error": {
+                        "message": "ResourceExhausted: Worker local total request limit reached (1)",
+                        "code": 502,
+                    }
+                }
+            )
+        ),
+        ORDINARY,
+        calls=2,
+    ),
+    "no worker at Nvidia": Case(
+        first(lambda _: refusal(429, "Worker local total request limit reached (1)")),
+        ORDINARY,
+        calls=2,
+    ),
+    "a probability beside a list of logarithms": Case(
+        lambda a: answer(a, None, [{"token": a.best, "logprob": 0.784, "top_logprobs": labels(a)}]),
+        ORDINARY,
+    ),
+    "a probability alone, as Together writes it": Case(
+        lambda a: answer(
+            a, logprobs={"content": None, "tokens": [f" {a.best}"], "token_logprobs": [0.784]}
+        ),
+        VOTE,
+    ),
     "throttled with 400": Case(
         first(lambda _: Sent({"__type": "ThrottlingException", "message": "Rate exceeded"}, 400)),
         ORDINARY,
