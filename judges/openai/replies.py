@@ -30,7 +30,9 @@ _FILLER: Final = -1000.0  # servers fill lists with -9999 or the lowest float
 _IMPROBABLE: Final = -100.0  # beside a certain token: at a temperature near 0, all else is filler
 _ROUNDED: Final = 0.02  # of one number, written with two digits and with all
 _SHOWN_LENGTH: Final = 80
-_MESSAGE_LENGTH: Final = 300
+# of an error: what is wrong stands at its beginning, how long to wait at its end
+_MESSAGE_HEAD: Final = 600
+_MESSAGE_TAIL: Final = 300
 #: Where a body says in words what is wrong.
 MESSAGE_FIELDS: Final = (
     "message", "msg", "detail", "error_msg", "error", "status_msg", "title", "reason",
@@ -142,7 +144,7 @@ def message_of(content: object) -> str:
     if isinstance(error, list) and error:
         return message_of(error[0])
     if not isinstance(error, Mapping):
-        return str(error or "")[:_MESSAGE_LENGTH]
+        return _without_middle(str(error or ""))
     texts = [error.get(name) for name in MESSAGE_FIELDS]
     codes = [error.get(name) for name in ("code", "status", "type", "__type")]
     if isinstance(error.get("param"), str):
@@ -155,7 +157,14 @@ def message_of(content: object) -> str:
     words += [str(code) for code in codes if isinstance(code, str) and code]
     words += map(str, found)
     joined = "; ".join(dict.fromkeys(words))
-    return (joined or json.dumps(error, default=str))[:_MESSAGE_LENGTH]
+    return _without_middle(joined or json.dumps(error, default=str))
+
+
+def _without_middle(text: str) -> str:
+    """Return a long text without its middle, where a server may repeat what it was sent."""
+    if len(text) <= _MESSAGE_HEAD + _MESSAGE_TAIL:
+        return text
+    return f"{text[:_MESSAGE_HEAD]} [...] {text[-_MESSAGE_TAIL:]}"
 
 
 def values_in(

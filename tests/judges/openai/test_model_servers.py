@@ -498,6 +498,10 @@ SYSTEM_REFUSALS = [
     (422, "The role system is not allowed here"),
     (400, "Please use a valid role: user, model."),
     (422, "unknown variant `system`, expected `user` or `assistant`"),
+    (
+        500,
+        f"While executing CallExpression in source: {'{%- x -%} ' * 60}System role not supported",
+    ),
     (400, "Invalid enum value. Expected 'user' | 'assistant', received 'system'"),
     (400, 'messages: first message must use the "user" role'),
     (400, "the role of message with odd index in the messages must be user or function"),
