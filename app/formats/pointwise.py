@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from app.core.models import OVERALL
 from app.core.names import shown
-from app.formats.base import RowInvalid, whole
+from app.formats.base import RowInvalid, trim, whole
 from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import Fault, Join, Joined, Outcome, Piece, both_sides, plain, text_of
 from app.formats.writing import Given, Loss, Options, count_lost
@@ -111,14 +111,14 @@ def _name(place: str, value: object) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise RowInvalid(f"{place}: {shown(value)} is neither a string nor an integer")
-    return str(whole(value)).strip()
+    return trim(str(whole(value)))
 
 
 def _records(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     given = row.get("judges") or {}
     if not isinstance(given, dict):
         raise RowInvalid(f"judges: {shown(given)} is not an object")
-    return {str(name).strip(): _record(f"judges.{name}", one) for name, one in given.items()}
+    return {trim(str(name)): _record(f"judges.{name}", one) for name, one in given.items()}
 
 
 def _record(place: str, given: object) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class _Response:
 
 def _model(piece: Piece) -> str:
     stated = piece.row.get("model")
-    return str(whole(stated)).strip() if not is_empty(stated) else piece.file
+    return trim(str(whole(stated))) if not is_empty(stated) else piece.file
 
 
 def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]:

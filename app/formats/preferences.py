@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.columns.flat import note_unseen
 from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import both_sides
 
@@ -38,17 +39,30 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
     Raises:
         RowInvalid: the answers cannot be read, or the prompt is not the one that they answer.
     """
-    made = _with_turns(_of_tuning(row))
+    made = _with_turns(_with_models(_of_tuning(row)))
     chosen, rejected = made["chosen"], made["rejected"]
     if _are_texts(chosen) and _are_texts(rejected):
-        return _all_pairs(_with_prompt(made))
+        made = _with_prompt(made)
+        note_unseen(made, heard)
+        return _all_pairs(made)
     if _are_texts(chosen) != _are_texts(rejected) and isinstance(chosen, list | str):
         name, other = ("chosen", "rejected") if _are_texts(chosen) else ("rejected", "chosen")
         raise RowInvalid(f"{name}: is a list of answers, but {other} is not")
     made = _with_prompt(made)
     if _are_messages(chosen) and _are_messages(rejected):
         _check_prompt(made)
+    note_unseen(made, heard)
     return [made]
+
+
+def _with_models(row: Row) -> Row:
+    """Return a row with the models of its answers under the names that they have in RewardBench."""
+    for side in ("chosen", "rejected"):
+        others = (f"{side}-model", f"model_{side}", f"{side}_generator", f"{side}_model_name")
+        name = next((one for one in others if isinstance(row.get(one), str)), None)
+        if name is not None and f"{side}_model" not in row:
+            row[f"{side}_model"] = row.pop(name)
+    return row
 
 
 def _of_tuning(row: Mapping[str, Any]) -> Row:
@@ -309,8 +323,15 @@ def _generation_pairs(row: Mapping[str, Any], details: Sequence[Row]) -> Iterato
 
 
 def _asked(row: Mapping[str, Any], prompt: object) -> Row:
-    turns = [*_system(dict(row)), {"role": "user", "content": prompt}]
-    return {"prompt": prompt} if len(turns) == 1 else {"messages": turns}
+    if isinstance(prompt, str) and _is_transcript(prompt):
+        said = _turns(prompt)
+        asked = said[:-1] if not said[-1]["content"] else said
+    else:
+        asked = [{"role": "user", "content": prompt}]
+    turns = [*_system(dict(row)), *asked]
+    if len(turns) == 1:
+        return {"prompt": turns[0]["content"]}
+    return {"messages": turns}
 
 
 def _record(one: object, other: object) -> Row | None:

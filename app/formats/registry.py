@@ -210,6 +210,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             "question, response_A, response_B, label",
             judge_bench.matches,
             judge_bench.convert,
+            prepare=_prepared(judge_bench.prepared),
             keeps_first=True,
         ),
         Dialect(

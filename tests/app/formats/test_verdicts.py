@@ -455,7 +455,39 @@ TEXTS = {"Prompt": "Q", "Response A": "x", "Response B": "y"}
         ({"columns": ["id"], "data": [[1]]}, "one JSON object of columns and data"),
         ({"id;label": "1;a"}, "separated by ';'"),
         ({"id\tlabel": "1"}, "separated by tab"),
+        ({"id^prompt^label": "1"}, "separated by '^': say so with --delimiter"),
+        ({"id::prompt::label": "1"}, "separated by '::': a separator is one character"),
         ({"id": 1}, "the fields are those of no known format: 'id'"),
+        (
+            {"choice": 0, "summaries": [{"text": "x"}, {"text": "y"}]},
+            "the answers stand in the list 'summaries': write them as two columns",
+        ),
+        (
+            {"text": "Q", "options": [{"id": "A", "text": "x"}, {"id": "B", "text": "y"}]},
+            "the answers stand in the list 'options'",
+        ),
+        ({"prompt": "Q", "completion": "x", "label": "True"}, "(KTO)"),
+        (
+            {"question_id": 1, "model": "m", "judge": ["gpt-4", "single"], "score": 8, "turn": 1},
+            "a judge's score of one answer without the answer",
+        ),
+        (
+            {"instruction": "I", "output": "A", "orig_response_A": "x", "orig_response_B": "y"},
+            "the row has texts ('instruction', 'output', 'orig_response_A', 'orig_response_B')",
+        ),
+        (
+            {
+                "history": "Q",
+                "human_ref_A": "one two three four five six seven eight",
+                "human_ref_B": "y\nz",
+                "labels": 1,
+            },
+            "the row has texts ('human_ref_A', 'human_ref_B')",
+        ),
+        (
+            {"id": 1, "text": "Q, A: x, B: y", "label": "A"},
+            "is a label, and no row of the upload is a pair",
+        ),
         ({**TEXTS, "Winner": "a"}, "response_b=Response B,label=Winner"),
         (TEXTS, "response_b=Response B"),
     ],
@@ -463,6 +495,20 @@ TEXTS = {"Prompt": "Q", "Response A": "x", "Response B": "y"}
 def test_a_row_of_no_known_format_says_what_it_may_be(row: dict[str, Any], told: str) -> None:
     _, reader = staged([row])
     assert told in refused(reader)[0]
+
+
+@pytest.mark.parametrize(
+    ("codes", "example"),
+    [
+        ((-3, -1, 0, 2), "-3=a,-1=a,0=tie,2=b"), ((0, 1), "0=a,1=b"), ((1, 2, 3), "1=a,2=tie,3=b"),
+        ((1, 2, 4, 5), "1=a,2=a,4=b,5=b"), ((10, 9, 8), "8=a,9=tie,10=b"), ((3,), "3=a"),
+    ],
+)  # fmt: skip
+def test_an_example_of_a_coding_has_the_numbers_in_their_order(
+    codes: tuple[int, ...], example: str
+) -> None:
+    _, reader = staged([texts(n, label=code) for n, code in enumerate(codes)])
+    assert f"for example {example}. Nothing" in reader.heard.faults()[0]
 
 
 def test_a_name_that_cannot_be_declared_is_not_proposed() -> None:
