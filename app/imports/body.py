@@ -102,7 +102,7 @@ def _is_table(file: UploadedFile, begins: bytes, declared: Declared) -> bool:
     text = begins.decode("utf-8", "replace")
     is_called = is_csv(file.media_type, file.name)
     if text.lstrip()[:1] in ("{", "["):
-        return is_called and not _begins_json(text.lstrip())
+        return is_called and not _begins_json(text.lstrip()) and not text.startswith("{'")
     if is_called or file.media_type in _LINES_TYPES:
         return is_called
     found = separation(text, declared)

@@ -172,12 +172,12 @@ def csv_rows(
                     row = RawRow(line, values, not_kept=_nameless(header, cells))
                     yield within_limits(row, lines.size, limits)
             except (csv.Error, RowInvalid) as error:
-                yield RawRow(line, reason=f"not a row of the table: {_in_words(error)}")
+                yield RawRow(line, reason=f"not a row of the table: {in_words(error)}")
     finally:
         text.detach()
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """Return what is wrong with a row; what the reader of tables says of its end is no cause."""
     said = str(error)
     return "a quote in it is not closed" if said == "unexpected end of data" else said

@@ -82,7 +82,7 @@ def is_empty(value: object) -> bool:
     )
 
 
-def _only(value: object) -> object:
+def only(value: object) -> object:
     """Return what a list of one value holds, as tools write a choice; None for an empty list."""
     if not isinstance(value, list) or len(value) > 1:
         return value
@@ -147,7 +147,7 @@ def sides_of_columns(value: object, columns: Iterable[Sequence[str]]) -> set[str
     }
 
 
-def _may_mean_other(code: str, columns: Iterable[Sequence[str]]) -> bool:
+def may_mean_other(code: str, columns: Iterable[Sequence[str]]) -> bool:
     """Return whether a word for a side may mean the other one, as columns are called.
 
     Where they are counted from 0 a number may, and where they stand crosswise any word may.
@@ -210,7 +210,7 @@ class Heard:
             VerdictUnread: the value is no verdict.
             RowInvalid: it is the name of both models.
         """
-        value = _only(value)
+        value = only(value)
         if is_empty(value):
             return None
         found, is_known = self._found(value, names)
@@ -285,7 +285,7 @@ class Heard:
             said = spelt(value)
             if said is None:
                 return None, False
-            if said in ("a", "b") and code not in _OWN_SIDES and _may_mean_other(code, columns):
+            if said in ("a", "b") and code not in _OWN_SIDES and may_mean_other(code, columns):
                 return said, False
         return said, said is None or not _is_torn(said, value, names)
 
