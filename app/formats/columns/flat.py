@@ -15,6 +15,7 @@ from app.core.names import shown
 from app.formats.base import RowInvalid, whole
 from app.formats.columns.declared import code_of
 from app.formats.columns.verdicts import BOTH_BAD, Heard, is_empty, is_number, spelt, with_vote
+from judges.records import RECORD_FIELDS
 
 VERDICTS: Final = ("label", "winner", "preference")
 PROMPTS: Final = ("prompt", "messages", "question", "instruction", "query", "user_prompt", "input")
@@ -360,6 +361,8 @@ def _with_coded_records(row: dict[str, Any], heard: Heard) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for judge, record in records.items():
         if isinstance(record, dict):
+            for name in sorted(record.keys() - RECORD_FIELDS)[:_MOST_NAMED]:
+                heard.notes[f"judges: {shown(name)} is not kept, in {{n}} records"] += 1
             coded = [name for name in _RECORDED if _is_coded(record.get(name), heard)]
             said = {n: heard.label_or_text(f"judges.{n}", record[n], names) for n in coded}
             said = {name: "tie" if one == BOTH_BAD else one for name, one in said.items()}

@@ -178,6 +178,10 @@ def test_models_in_other_columns_are_the_models(names: tuple[str, str]) -> None:
         ({"Worker ID": 7}, "Worker ID: looks like the name of who voted"),
         ({"annotator": "gpt-4o"}, "annotator: taken for people: gpt-4o; if this is wrong"),
         ({"judge": ["gpt-4", "pair"]}, "judge: taken for judges: gpt-4/pair; if this is wrong"),
+        (
+            {"judges": {"j": {"p_a": 0.5, "why": "both good"}}},
+            "judges: 'why' is not kept, in 1 rec",
+        ),
     ],
 )
 def test_what_no_one_would_see_is_told(more: Row, said: str) -> None:

@@ -350,6 +350,9 @@ def test_a_data_frame_that_would_lose_a_column_is_refused() -> None:
         pass
     with pytest.raises(TypeError, match="give a list of rows"), upload_of(columns):
         pass
+    name: Any = "rows.jsonl"
+    with pytest.raises(TypeError, match="name a file by a pathlib"), upload_of(name):
+        pass
 
 
 def test_other_frames_are_told_by_their_methods() -> None:
