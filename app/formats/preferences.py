@@ -41,6 +41,8 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
     """
     made = _with_turns(_with_models(_of_tuning(row)))
     chosen, rejected = made["chosen"], made["rejected"]
+    if chosen == rejected and not is_empty(chosen):
+        heard.notes["the chosen answer is the rejected one, too, in {n} rows"] += 1
     if _are_texts(chosen) and _are_texts(rejected):
         made = _with_prompt(made)
         note_unseen(made, heard)

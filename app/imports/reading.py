@@ -253,7 +253,7 @@ class Reader:
         if self.has_verdicts or not names:
             return []
         return [
-            f"no row has a label or a score, and {', '.join(names)} hold nothing but -1, 0, 1 or 2: if "
+            f"no row has a label or a score, and {', '.join(names)} hold nothing but -1, 0, 1, 2, true or false: if "
             f"they say which response is better, read one with --map label={names[0]}, and say with "
             "--coding what its numbers mean (parameters `map`, `coding`)"
         ]

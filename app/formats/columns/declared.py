@@ -24,6 +24,7 @@ _VOTE_FIELDS: Final = (
 )  # fmt: skip
 _FURTHER_FIELDS: Final = (
     "left", "right", "winner", "preference", "question_id", "prompt_id", "response", "model", "score",
+    "chosen", "rejected",
 )  # fmt: skip
 TARGETS: Final = tuple(dict.fromkeys((*PairIn.model_fields, *_VOTE_FIELDS, *_FURTHER_FIELDS)))
 _LABELS: Final[Mapping[str, Label | None]] = {

@@ -40,7 +40,7 @@ _SIDE: Final = "a|b|c|d|x|y|left|right|first|second|third|one|two|three"
 _NOUNS: Final = (
     "responses?|outputs?|answers?|completions?|generations?|repl(?:y|ies)|texts?|candidates?"
 )
-_MODELS: Final = tuple(
+MODELS: Final = tuple(
     (f"{word}{joint}{a}", f"{word}{joint}{b}")
     for word in ("model", "generator", "model_name", "model_id")
     for joint in ("_", "")
@@ -84,8 +84,9 @@ _BESIDE: Final = re.compile(
 _LIKE_A_VERDICT: Final = re.compile(
     r"(.*[_ -])?(labels?|winners?|preferences?|preferred|prefers?|votes?|verdicts?|choices?|chosen|"
     r"rank(ing|s)?|ratings?|scores?|judge?ments?|completions?|better|best|results?|outcomes?|"
-    r"decisions?|selected|selection|annotations?|urteil|gewinner|wahl)([_ -].*)?|"
-    r"(annotator|rater|labell?er|human|user|person|worker|expert|reviewer|evaluator)[_ -]?\d+",
+    r"decisions?|selected|selection|annotations?|evaluations?|feedbacks?|opinions?|wins?|won|margins?|"
+    r"strength|urteil|gewinner|wahl)([_ -].*)?|"
+    r"(annotator|rater|labell?er|human|user|person|worker|expert|reviewer|evaluator)[_ -]?\d+|p_?[ab]|(annotators|raters|labell?ers|voters)",
     re.IGNORECASE,
 )
 _NOT_VERDICTS: Final = frozenset(
@@ -97,7 +98,7 @@ _VOTE: Final = ("annotator", "criterion")
 _MOST_NAMED: Final = 5
 _RECORDED: Final = ("label", "label_original", "label_swapped")
 _LABELS: Final = ("a", "b", "tie")
-_CODES: Final = frozenset({"-1", "0", "1", "2"})
+_CODES: Final = frozenset({"-1", "0", "1", "2", "true", "false"})
 _RECORDS: Final = frozenset({"human", "judges", "metadata"})
 
 
@@ -311,7 +312,7 @@ def _check_battle(row: Mapping[str, Any]) -> None:
 
 def _with_models(row: dict[str, Any], heard: Heard) -> dict[str, Any]:
     """Return a row with its models under their canonical names; note texts that no judge sees."""
-    found = next(((a, b) for a, b in _MODELS if a in row and b in row), None)
+    found = next(((a, b) for a, b in MODELS if a in row and b in row), None)
     if found not in (None, ("model_a", "model_b")) and not {"model_a", "model_b"} & row.keys():
         a, b = found
         heard.columns = (*heard.columns, found)

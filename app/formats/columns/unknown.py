@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from app.core.names import shown
-from app.formats.columns.flat import ANSWERS, PROMPTS, like_verdicts, of_texts, texts_in
+from app.formats.columns.flat import (
+    ANSWERS,
+    MODELS,
+    PROMPTS,
+    like_verdicts,
+    of_texts,
+    prompt_in,
+    texts_in,
+)
 
 _FEW: Final = 2  # fields: a prompt and two answers are more
 # what files that are one object call the list of their rows
@@ -16,6 +24,16 @@ _ROWS: Final = ("rows", "data", "results", "samples", "items", "records", "examp
 _MOST_FIELDS: Final = 8  # of an object around rows, where the list has another name
 _ANSWER: Final = ("text", "response", "answer", "completion", "content", "output")
 _GRADE: Final = ("question_id", "model", "judge", "score")
+_BETTER_AND_WORSE: Final = (
+    ("accepted", "rejected"), ("preferred", "dispreferred"), ("better", "worse"), ("win", "lose"),
+    ("winner", "loser"), ("positive", "negative"), ("y_w", "y_l"), ("chosen_response", "rejected_response"),
+    ("response_chosen", "response_rejected"), ("chosen_answer", "rejected_answer"),
+    ("good_answer", "bad_answer"), ("good_response", "bad_response"),
+)  # fmt: skip
+_PLAYERS: Final = (
+    ("player_a", "player_b"), ("player_1", "player_2"), ("player1", "player2"),
+    ("system_a", "system_b"), ("system_1", "system_2"),
+)  # fmt: skip
 _TRUTHS: Final = ("true", "false", "0", "1")
 
 
@@ -138,6 +156,47 @@ def of_grades(row: Mapping[str, Any]) -> str:
     )
 
 
+def _of_preferences(row: Mapping[str, Any]) -> str:
+    """Return the declaration of a row whose better and worse answer have other names."""
+    found = next(
+        (
+            (good, bad)
+            for good, bad in _BETTER_AND_WORSE
+            if isinstance(row.get(good), str | list) and isinstance(row.get(bad), str | list)
+        ),
+        None,
+    )
+    if found is None or prompt_in(row) is None:
+        return ""
+    return (
+        f"if {shown(found[0])} holds the better answer and {shown(found[1])} the other one, give --map "
+        f'"chosen={found[0]},rejected={found[1]}" (parameter `map`)'
+    )
+
+
+def _of_battles(row: Mapping[str, Any]) -> str:
+    """Return the declaration of a row of two models whose columns have other names."""
+    if {"winner", "loser"} <= row.keys() and not texts_in(row):
+        return "a battle has two models and who won: model_a, model_b and winner"
+    models = next(((a, b) for a, b in (*MODELS, *_PLAYERS) if a in row and b in row), None)
+    verdicts = like_verdicts(row)
+    if models is None or not verdicts or texts_in(row):
+        return ""
+    return (
+        "if these are battles of two models, give --map "
+        f'"model_a={models[0]},model_b={models[1]},winner={verdicts[0]}" (parameter `map`)'
+    )
+
+
+def _of_responses(row: Mapping[str, Any]) -> str:
+    if not {"prompt", "response"} <= row.keys():
+        return ""
+    return (
+        "a row of one response needs its model beside prompt and response, and score with annotator, or "
+        "human (docs/data-formats.md, scores of single responses)"
+    )
+
+
 def _of_argilla(row: Mapping[str, Any]) -> str:
     fields = row.get("fields")
     if not isinstance(fields, dict):
@@ -181,6 +240,7 @@ def _of_anything(row: Mapping[str, Any]) -> str:
 
 
 _LOOKS: Final = (
-    _of_cells, of_columns, _of_split, _of_rows_by_name, _of_one_answer, of_grades, _of_argilla, _of_rows,
-    _of_names_nearly_known, _of_texts, _of_anything,
+    _of_cells, of_columns, _of_split, _of_rows_by_name, _of_one_answer, of_grades, _of_argilla,
+    _of_preferences, _of_battles, _of_responses, _of_rows, _of_names_nearly_known, _of_texts,
+    _of_anything,
 )  # fmt: skip

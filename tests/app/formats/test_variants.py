@@ -322,6 +322,18 @@ async def test_a_contradiction_is_told_by_its_name(client: httpx.AsyncClient) ->
     ]
 
 
+async def test_an_answer_that_is_chosen_and_rejected_is_told(client: httpx.AsyncClient) -> None:
+    body = await _read(client, [{"prompt": "Q", "chosen": "x", "rejected": "x"}])
+    assert body["warnings"] == ["the chosen answer is the rejected one, too, in 1 rows"]
+
+
+async def test_better_and_worse_answers_may_have_any_names(client: httpx.AsyncClient) -> None:
+    given = {"question": "Q", "better": "x", "worse": "y"}
+    body = await _read(client, [given], map="chosen=better,rejected=worse")
+    assert (body["dialect"], body["labels"]) == ("reward_bench", 1)
+    assert chosen_of((await pairs_of(client))[0]) == ("Q", "x")
+
+
 async def test_answers_marked_one_by_one_are_no_pairs(client: httpx.AsyncClient) -> None:
     answer = await upload(client, [{"prompt": "q", "completion": "x", "label": True}])
     assert "KTO" in answer.json()["detail"]

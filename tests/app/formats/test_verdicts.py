@@ -173,7 +173,9 @@ async def test_who_is_a_person_is_told_and_can_be_declared(client: httpx.AsyncCl
     assert (body["annotators"], body["recorded_judges"]) == (2, ["GPTina", "expert_1"])
 
 
-@pytest.mark.parametrize("field", ["preferred", "rating", "judgments", "human_choice"])
+@pytest.mark.parametrize(
+    "field", ["preferred", "rating", "judgments", "human_choice", "a_wins", "evaluations", "raters"]
+)
 async def test_a_verdict_that_was_not_read_is_told(client: httpx.AsyncClient, field: str) -> None:
     body = (await upload(client, [texts(0, **{field: "a"}), texts(1, **{field: "b"})])).json()
     assert body["labels"] == 0
@@ -403,6 +405,14 @@ async def test_columns_of_verdicts_are_told_of_whatever_they_are_called(
         assert any(line.startswith(f"{name}: looks like a verdict") for line in told)
 
 
+async def test_truth_values_are_told_of_where_there_is_no_verdict_at_all(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [texts(n, second=bool(n % 3)) for n in range(6)]
+    [said] = (await upload(client, rows)).json()["warnings"]
+    assert "second hold nothing but -1, 0, 1, 2, true or false" in said
+
+
 async def test_columns_of_codes_are_told_of_where_there_is_no_verdict_at_all(
     client: httpx.AsyncClient,
 ) -> None:
@@ -484,6 +494,18 @@ TEXTS = {"Prompt": "Q", "Response A": "x", "Response B": "y"}
             },
             "the row has texts ('human_ref_A', 'human_ref_B')",
         ),
+        ({"prompt": "Q", "accepted": "x", "rejected": "y"}, '"chosen=accepted,rejected=rejected"'),
+        ({"question": "Q", "better": "x", "worse": "y"}, '"chosen=better,rejected=worse"'),
+        (
+            {"model_1": "m1", "model_2": "m2", "winner": "m1"},
+            '"model_a=model_1,model_b=model_2,winner=winner"',
+        ),
+        (
+            {"player_a": "m1", "player_b": "m2", "result": 1},
+            '"model_a=player_a,model_b=player_b,winner=result"',
+        ),
+        ({"winner": "m1", "loser": "m2"}, "a battle has two models and who won"),
+        ({"prompt": "Q", "response": "x", "helpfulness": 3}, "needs its model"),
         (
             {"id": 1, "text": "Q, A: x, B: y", "label": "A"},
             "is a label, and no row of the upload is a pair",
