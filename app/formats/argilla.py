@@ -55,6 +55,11 @@ def matches(row: Mapping[str, Any]) -> bool:
         return _sides_in(fields) is not None
     if _is_classified(row):
         return _sides_in(row["inputs"]) is not None
+    return is_table(row)
+
+
+def is_table(row: Mapping[str, Any]) -> bool:
+    """Return whether the row is a record with a column for every field and question."""
     return bool(_questions_of_columns(row)) and _sides_in(row) is not None
 
 

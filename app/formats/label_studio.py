@@ -10,6 +10,7 @@ versions before 1.0. An answer is given by `Pairwise`, by `Choices`, or by a rat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -116,12 +117,24 @@ def _of_flat(row: Mapping[str, Any], heard: Heard) -> Row:
 
 
 def _flat_answer(name: str, value: object, heard: Heard) -> str | None:
-    choices = _choices(value)
+    if isinstance(value, str) and value.startswith("{"):
+        value = _object_in(value)
+    if isinstance(value, dict) and "selected" in value:
+        value = value["selected"]
+    choices = value if isinstance(value, list) else _choices(value)
     if len(choices) == 1:
         value = choices[0]
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
     return heard.answer(f"the control {name!r}", value, is_quiet=True)
+
+
+def _object_in(cell: str) -> object:
+    """Return the object that a cell of a table spells as JSON, else the cell."""
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
 
 
 def _choices(value: object) -> list[Any]:

@@ -110,7 +110,7 @@ def _turns(field: str, value: object) -> list[str | None]:
     except (ValueError, RecursionError):
         turns = None
     if not isinstance(turns, list) or not turns or not all(_is_turn(turn) for turn in turns):
-        raise RowInvalid(f"{field}: {shown(value)} is not a JSON list of turns")
+        raise RowInvalid(f"{field}: {shown(value)} is not a JSON list of turns{of_python(value)}")
     return turns
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.columns.flat import note_unseen
+from app.formats.columns.flat import note_unseen, of_python
 from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import both_sides
 
@@ -23,6 +23,7 @@ Row = dict[str, Any]
 _BEGINNING: Final = re.compile(r"\s*(Human|Assistant):")
 # blanks are looked at only from where they begin, so that many of them take no more time than letters
 _TURN: Final = re.compile(r"(?<=\S)(\s+)(Human|Assistant):")
+_PYTHON_TURNS: Final = re.compile(r"\s*\[\{'(role|content|from|value)'")
 _ROLES: Final = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
     "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "system": "system",
@@ -41,6 +42,7 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
     """
     made = _with_turns(_with_models(_of_tuning(row)))
     chosen, rejected = made["chosen"], made["rejected"]
+    _check_python(chosen, rejected, heard)
     if chosen == rejected and not is_empty(chosen):
         heard.notes["the chosen answer is the rejected one, too, in {n} rows"] += 1
     if _are_texts(chosen) and _are_texts(rejected):
@@ -55,6 +57,19 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
         _check_prompt(made)
     note_unseen(made, heard)
     return [made]
+
+
+def _check_python(chosen: object, rejected: object, heard: Heard) -> None:
+    """Refuse conversations, and note lists, that are texts as Python shows them."""
+    if not isinstance(chosen, str) or not isinstance(rejected, str):
+        return
+    if all(_PYTHON_TURNS.match(text) for text in (chosen, rejected)):
+        raise RowInvalid(f"chosen: {shown(chosen)} is a list of messages{of_python(chosen)}")
+    if all(text.startswith("['") and text.endswith("']") for text in (chosen, rejected)):
+        heard.notes[
+            "chosen and rejected are lists as Python shows them in {n} rows, and are kept as the texts "
+            "that they are: use json.dumps"
+        ] += 1
 
 
 def _with_models(row: Row) -> Row:

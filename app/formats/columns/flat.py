@@ -414,6 +414,10 @@ def of_texts(texts: Sequence[str], row: Mapping[str, Any]) -> str:
     )
 
 
+_PYTHON: Final = "; it is written as Python shows it: use json.dumps"
+_OF_PYTHON: Final = re.compile(r"[\[\s]*\{'|\s*\['")
+
+
 def turns_in(cell: object) -> object:
     """Return the list of turns that a text spells as JSON, else the value."""
     if not isinstance(cell, str) or not cell.lstrip().startswith("["):
@@ -427,6 +431,4 @@ def turns_in(cell: object) -> object:
 
 def of_python(cell: object) -> str:
     """Return why a text is no list of turns, if it is a list as Python shows it, else ""."""
-    if not isinstance(cell, str) or not cell.lstrip("[ \n").startswith("{'"):
-        return ""
-    return "; it is written as Python shows it: use json.dumps"
+    return _PYTHON if isinstance(cell, str) and _OF_PYTHON.match(cell) else ""

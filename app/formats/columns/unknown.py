@@ -13,6 +13,7 @@ from app.formats.columns.flat import (
     MODELS,
     PROMPTS,
     like_verdicts,
+    of_python,
     of_texts,
     prompt_in,
     texts_in,
@@ -137,6 +138,11 @@ def _of_cells(row: Mapping[str, Any]) -> str:
     return f"the columns seem to be separated by {signs[0][0]!r}: {what} (parameter `delimiter`)"
 
 
+def _of_python(row: Mapping[str, Any]) -> str:
+    names = [name for name, value in row.items() if of_python(value)]
+    return f"{shown(names[0])} is a list{of_python(row[names[0]])}" if names else ""
+
+
 def _of_one_answer(row: Mapping[str, Any]) -> str:
     if {"prompt", "completion", "label"} <= row.keys() and str(row["label"]).lower() in _TRUTHS:
         return (
@@ -240,7 +246,7 @@ def _of_anything(row: Mapping[str, Any]) -> str:
 
 
 _LOOKS: Final = (
-    _of_cells, of_columns, _of_split, _of_rows_by_name, _of_one_answer, of_grades, _of_argilla,
+    _of_cells, _of_python, of_columns, _of_split, _of_rows_by_name, _of_one_answer, of_grades, _of_argilla,
     _of_preferences, _of_battles, _of_responses, _of_rows, _of_names_nearly_known, _of_texts,
     _of_anything,
 )  # fmt: skip

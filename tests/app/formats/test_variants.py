@@ -322,6 +322,18 @@ async def test_a_contradiction_is_told_by_its_name(client: httpx.AsyncClient) ->
     ]
 
 
+async def test_lists_as_python_shows_them_are_told_of(client: httpx.AsyncClient) -> None:
+    turns = "[{'role': 'user', 'content': 'Q'}, {'role': 'assistant', 'content': '%s'}]"
+    given = {"prompt": "Q", "chosen": turns % "x", "rejected": turns % "y"}
+    answer = await upload(client, [given])
+    assert "is a list of messages; it is written as Python shows it" in answer.json()["detail"]
+    body = await _read(client, [{"prompt": "Q", "chosen": "['x']", "rejected": "['y', 'z']"}])
+    assert body["warnings"] == [
+        "chosen and rejected are lists as Python shows them in 1 rows, and are kept as the texts that "
+        "they are: use json.dumps"
+    ]
+
+
 async def test_an_answer_that_is_chosen_and_rejected_is_told(client: httpx.AsyncClient) -> None:
     body = await _read(client, [{"prompt": "Q", "chosen": "x", "rejected": "x"}])
     assert body["warnings"] == ["the chosen answer is the rejected one, too, in 1 rows"]
@@ -538,6 +550,19 @@ async def test_flat_rows_of_label_studio_are_votes_of_one_task(client: httpx.Asy
     assert found["metadata"] == {"topic": "maths"}
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["left", ["left"], {"choices": ["left"]}, {"selected": "left"}, '{"selected": "left"}', "Left"],
+)
+async def test_an_answer_in_a_flat_row_may_be_written_in_many_ways(
+    client: httpx.AsyncClient, said: Any
+) -> None:
+    given = {"id": 5, "prompt": "Q", "left": "x", "right": "y", "pw": said, "annotator": 1,
+             "annotation_id": 4, "lead_time": 1.0}  # fmt: skip
+    assert (await _read(client, [given]))["labels"] == 1
+    assert (await pairs_of(client))[0]["human"][0]["label"] == "a"
+
+
 async def test_flat_rows_without_an_answer_say_what_to_do(client: httpx.AsyncClient) -> None:
     given = {"id": 5, "prompt": "Q", "left": "x", "right": "y", "r1": 4, "r2": 2, "annotator": 1,
              "annotation_id": 4, "lead_time": 1.0}  # fmt: skip
@@ -605,8 +630,8 @@ async def test_a_record_with_generations_and_their_ratings(client: httpx.AsyncCl
 
 async def test_records_as_a_table_are_read(client: httpx.AsyncClient) -> None:
     new = {
-        "id": "r", "prompt": "Q", "response1": "x", "response2": "y", "_server_id": "s",
-        "preference.responses": ["response2"], "preference.responses.users": ["u"],
+        "id": "r", "prompt": "Q", "response_a": "x", "response_b": "y", "_server_id": "s",
+        "preference.responses": ["response_b"], "preference.responses.users": ["u"],
         "preference.responses.status": ["submitted"], "preference.suggestion": "response1",
     }  # fmt: skip
     old = {

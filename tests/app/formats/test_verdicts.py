@@ -442,6 +442,13 @@ def test_a_value_declared_as_no_vote_is_none_wherever_it_stands() -> None:
     ]  # fmt: skip
 
 
+def test_the_pair_of_a_vote_may_be_called_so() -> None:
+    [pair], reader = staged([row(0), {"pair": "p0", "annotator": "ann", "label": "b"}])
+    assert (refused(reader), [vote["label"] for vote in pair["human"]]) == ([], ["a", "b"])
+    _, reader = staged([{"pair": "p0", "label": "b"}])
+    assert "no row of the upload is a pair" in refused(reader)[0]
+
+
 def test_of_very_many_values_and_names_some_are_told_and_all_counted() -> None:
     fields = {"prompt": "Q", "response1": "x", "response2": "y"}
     rows = [
@@ -493,6 +500,10 @@ TEXTS = {"Prompt": "Q", "Response A": "x", "Response B": "y"}
                 "labels": 1,
             },
             "the row has texts ('human_ref_A', 'human_ref_B')",
+        ),
+        (
+            {"instruction": "Q", "generations": "['x', 'y']", "ratings": "[1, 2]"},
+            "'generations' is a list; it is written as Python shows it: use json.dumps",
         ),
         ({"prompt": "Q", "accepted": "x", "rejected": "y"}, '"chosen=accepted,rejected=rejected"'),
         ({"question": "Q", "better": "x", "worse": "y"}, '"chosen=better,rejected=worse"'),
