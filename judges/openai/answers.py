@@ -38,6 +38,7 @@ _CUT: Final = ("length", "max_tokens", "max_output_tokens")
 #: At temperature 0 no label's log-probability may lead that of the sampled token by more.
 _FAR_AHEAD: Final = math.log(2)
 _MOSTLY: Final = 0.5
+_MOST_SIDES: Final = 3  # both responses, and neither
 
 _REASONING_NAMES: Final = (
     r"(?:[a-z]+[:_])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|scratch_?pad|reflection)"
@@ -291,8 +292,7 @@ def _find_label(text: str, matcher: LabelMatcher, *, is_cut: bool) -> _Said | No
     if than is not None and matcher.index(than) in (None, index):
         return None
     rest = found.string[found.end() :]
-    own = matcher.labels[index]
-    if any(_names(rest, label) for label in others) or _is_taken_back(rest, index, own):
+    if any(_names(rest, label) for label in others) or _is_taken_back(rest, index, matcher):
         return None
     if found["percent"] is not None:
         # less than half would be for another label
@@ -302,17 +302,18 @@ def _find_label(text: str, matcher: LabelMatcher, *, is_cut: bool) -> _Said | No
     return _Said(index, found.start("label"))
 
 
-def _is_taken_back(rest: str, index: int, label: str) -> bool:
+def _is_taken_back(rest: str, index: int, matcher: LabelMatcher) -> bool:
     """Return whether what follows a label speaks against it."""
-    if not rest.strip():
-        return False
+    if not rest.strip() or _TAKEN_BACK.search(rest) is not None:
+        return bool(rest.strip())
+    if len(matcher.labels) > _MOST_SIDES:
+        return False  # a rating, which says how much is wrong
     is_other = index < len(_OTHER_WINS) and _OTHER_WINS[index].search(rest) is not None
-    against = _SPEAKS_AGAINST.replace("{label}", re.escape(label))
+    against = _SPEAKS_AGAINST.replace("{label}", re.escape(matcher.labels[index]))
     stated = _STATED.search(rest)
     return (
         is_other
         or _AGAINST.match(rest) is not None
-        or _TAKEN_BACK.search(rest) is not None
         or re.search(against, rest, re.IGNORECASE) is not None
         # a share of 1 or of 100; less than half would be for another label
         or (stated is not None and not _is_more_than_half(float(stated[1])))

@@ -132,7 +132,8 @@ def _names(listed: Mapping[str, Any]) -> list[str]:
 
 def _is_served(model: str, listed: str) -> bool:
     variant = "/" in model and listed in (model.rpartition(":")[0], model.partition("#")[0])
-    dated = model == _DATED.sub("", listed)
+    undated = _DATED.sub("", listed)
+    dated = model in (undated, f"{undated}-latest", f"{undated}-0")
     every = listed.endswith("*") and model.startswith(listed[:-1])
     return model == listed or variant or dated or every
 

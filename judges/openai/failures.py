@@ -39,6 +39,7 @@ _HARD_QUOTA: Final = re.compile(
     r"|balance.{0,20}(insufficient|too low|not enough|exhausted)|billing[_ ](hard[_ ]limit|not[_ ]active)"
     r"|credit balance|out of credits|payment[_ ]required|requires more credits|arrearage"
     r"|(all|monthly|included).{0,20}credits|in good standing|account.{0,20}(suspended|deactivated|overdue)"
+    r"|check your account balance|exceeded_current_quota|credit limit|has been paused"
     r"|budget.{0,20}exceeded|(free|trial).{0,40}exhausted|exhausted.{0,20}(free|trial)|\blimit: 0(?!\.?\d)"
     # Chinese: no balance, in arrears, no quota left, recharge
     r"|\u4f59\u989d\u4e0d\u8db3|\u6b20\u8d39|\u989d\u5ea6.{0,4}(\u4e0d\u8db3|\u5df2\u7528|\u7528\u5b8c|\u8017\u5c3d)|\u8bf7\u5145\u503c",
@@ -57,7 +58,7 @@ _MODERATED: Final = re.compile(
 _LONG_PERIOD: Final = re.compile(
     r"per.?(day|week|month)|/ ?(day|week|month)\b|\b(daily|weekly|monthly)\b|(this|for the) month"
     # Chinese: every day, week or month, today
-    r"|today.?s (quota|limit)|(again|until|resets?) tomorrow|\u6bcf[\u65e5\u5929\u5468\u6708]|[\u4eca\u5f53]\u65e5",
+    r"|today.?s (quota|limit)|(again|until|resets?) tomorrow|total request limit|\u6bcf[\u65e5\u5929\u5468\u6708]|[\u4eca\u5f53]\u65e5",
     re.IGNORECASE,
 )
 # a refusal that no other prompt would change
@@ -119,10 +120,13 @@ _STATUS_KINDS: Final = {
     409: FailureKind.SERVER_ERROR,  # a conflict that passes
     410: FailureKind.UNAVAILABLE,
     413: FailureKind.CONTEXT_OVERFLOW,
+    420: FailureKind.RATE_LIMITED,
+    423: FailureKind.SERVER_ERROR,  # locked
     424: FailureKind.SERVER_ERROR,  # TGI: the model failed
     425: FailureKind.SERVER_ERROR,  # too early
     426: FailureKind.UNAVAILABLE,  # another protocol is asked for
     429: FailureKind.RATE_LIMITED,
+    449: FailureKind.SERVER_ERROR,  # retry
     498: FailureKind.RATE_LIMITED,  # Groq: no capacity
     499: FailureKind.SERVER_ERROR,  # a gateway gave up
     501: FailureKind.UNAVAILABLE,
@@ -167,7 +171,13 @@ def complaint_of_status(
     except ReplyUnreadable:
         content = body[:_SHOWN_LENGTH].decode("utf-8", errors="replace").strip()
     wait = wait_seconds(headers, content, now=now)
-    complaint = _complaint(status, f"HTTP {status}", content, wait)
+    leads_to = headers.get("location", "") if 300 <= status < 400 else ""
+    said = (
+        f"HTTP {status}, which leads to {leads_to[:_SHOWN_LENGTH]}"
+        if leads_to
+        else f"HTTP {status}"
+    )
+    complaint = _complaint(status, said, content, wait)
     if headers.get("x-should-retry", "").strip().lower() == "false":  # as OpenAI's clients read it
         return replace(complaint, is_passing=False)
     return complaint

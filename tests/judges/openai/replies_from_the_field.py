@@ -674,6 +674,12 @@ CASES: dict[str, Case] = {
         ("base_url",),
         calls=1,
     ),
+    "moved": Case(
+        always(Sent(b"", 308, {"location": "https://elsewhere/v1/chat/completions"})),
+        GONE,
+        ("https://elsewhere/v1", "base_url"),
+        calls=1,
+    ),
     "another protocol is asked for": Case(always(Sent(b"Upgrade Required", 426)), GONE, calls=1),
     "double brackets": Case(said("[[{}]]"), VOTE),
     "a vote of GLM": Case(said("<|begin_of_box|>{}<|end_of_box|>"), VOTE),
@@ -846,6 +852,6 @@ CASES: dict[str, Case] = {
     ),
     **{
         f"{status}, once": Case(refused_once(status), ORDINARY, calls=2)
-        for status in (424, 503, 520, 522, 524)
+        for status in (420, 423, 424, 449, 503, 520, 522, 524)
     },
 }

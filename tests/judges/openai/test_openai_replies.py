@@ -151,6 +151,13 @@ def test_a_label_that_is_taken_back_is_no_vote(text: str) -> None:
     assert said.kind is FailureKind.UNPARSEABLE
 
 
+@pytest.mark.parametrize("text", ["2\n\nIt is wrong on the date.", "2. This is worse than most."])
+def test_a_rating_says_what_is_wrong(text: str) -> None:
+    said = labels_of_reply(Reply(text, finish_reason="stop"), Reading(LabelMatcher("12345")))
+    assert isinstance(said, LabelProbabilities), said
+    assert said.shares[1] == 1.0
+
+
 @pytest.mark.parametrize("tail", [" confidence" + " " * 10**5, " 85%" + "!" * 10**5 + "x"])
 def test_a_long_tail_of_a_label_is_gone_through_once(tail: str) -> None:
     # the time of a search that tries every cut of the tail would be counted in minutes
@@ -222,6 +229,10 @@ def test_context_overflow_is_known_by_its_message(message: str) -> None:
         (400, "on-demand throughput isn't supported", FailureKind.UNAVAILABLE),
         (400, "The provided model identifier is invalid.", FailureKind.UNAVAILABLE),
         (429, "You have exceeded today's quota for model m", FailureKind.UNAVAILABLE),
+        (429, "token quota: 0, please check your account balance", FailureKind.UNAVAILABLE),
+        (429, "Credit limit exceeded", FailureKind.UNAVAILABLE),
+        (429, "set limit reached, and the model service has been paused", FailureKind.UNAVAILABLE),
+        (429, "Open api total request limit reached", FailureKind.UNAVAILABLE),
         (429, "We see high demand today: try again later", FailureKind.RATE_LIMITED),
         (500, "lost the deployment with api_version 3", FailureKind.SERVER_ERROR),
         (400, "max_tokens \u8d85\u8fc7\u6700\u5927\u503c", FailureKind.REFUSED),
