@@ -236,6 +236,8 @@ def _judged(
 
 def _judge(piece: Piece) -> str:
     judge = piece.row.get("judge")
+    if isinstance(judge, list) and all(isinstance(part, str) for part in judge):
+        judge = "/".join(judge)
     return judge if isinstance(judge, str) and judge else piece.file or "judge"
 
 

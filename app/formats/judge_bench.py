@@ -29,8 +29,23 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
         RowInvalid: the label cannot be read, nor any label of the upload.
     """
     said = heard.label("label", row["label"])
-    made = {**row, "label": None if said is None else "tie" if said == BOTH_BAD else said}
+    made = {**row, "label": _one(said)}
+    if isinstance(row.get("judgments"), list):
+        made["judgments"] = [_with_decision(one, heard) for one in row["judgments"]]
     return [made]
+
+
+def _one(said: str | None) -> str | None:
+    return "tie" if said == BOTH_BAD else said
+
+
+def _with_decision(one: object, heard: Heard) -> object:
+    """Return what a judge said with its decision as JudgeBench spells it, if it is a text."""
+    decision = one.get("decision") if isinstance(one, dict) else None
+    if not isinstance(one, dict) or not isinstance(decision, str) or decision in _LABELS:
+        return one
+    said = _one(heard.label("judgments.decision", decision))
+    return {**one, "decision": next((word for word, side in _LABELS.items() if side == said), None)}
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Any, Final
 
 from app.core.names import shown
-from app.formats.base import RowInvalid
+from app.formats.base import RowInvalid, message_of
 from app.formats.columns.flat import note_unseen, of_python
 from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import both_sides
@@ -24,11 +24,6 @@ _BEGINNING: Final = re.compile(r"\s*(Human|Assistant):")
 # blanks are looked at only from where they begin, so that many of them take no more time than letters
 _TURN: Final = re.compile(r"(?<=\S)(\s+)(Human|Assistant):")
 _PYTHON_TURNS: Final = re.compile(r"\s*\[\{'(role|content|from|value)'")
-_ROLES: Final = {
-    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
-    "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "system": "system",
-    "function": "tool", "tool": "tool", "observation": "tool",
-}  # fmt: skip
 _PROMPTS: Final = ("prompt", "instruction", "question", "query")
 _SPEAKERS: Final = ("user", "assistant")
 _MOST_PAIRS: Final = 1_000
@@ -116,22 +111,13 @@ def _with_turns(row: Row) -> Row:
     for name in ("chosen", "rejected"):
         value = row[name]
         if isinstance(value, dict):
-            row[name] = _message(name, value).get("content")
+            row[name] = message_of(name, value).get("content")
         elif _are_messages(value):
-            row[name] = [_message(f"{name}.{at}", one) for at, one in enumerate(value)]
+            row[name] = [message_of(f"{name}.{at}", one) for at, one in enumerate(value)]
     if _are_messages(row.get("conversations")) and is_empty(row.get("prompt")):
         turns = row.pop("conversations")
-        row["prompt"] = [_message(f"conversations.{at}", one) for at, one in enumerate(turns)]
+        row["prompt"] = [message_of(f"conversations.{at}", one) for at, one in enumerate(turns)]
     return row
-
-
-def _message(place: str, turn: Mapping[str, Any]) -> Row:
-    if "from" not in turn and "value" not in turn:
-        return dict(turn)
-    role = _ROLES.get(str(turn.get("from")).lower())
-    if role is None:
-        raise RowInvalid(f"{place}.from: {shown(turn.get('from'))} is none of {', '.join(_ROLES)}")
-    return {"role": role, "content": turn.get("value")}
 
 
 def _with_transcripts(row: Row, chosen: str, rejected: str) -> Row:

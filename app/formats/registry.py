@@ -234,6 +234,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             selective_evaluation.matches,
             _only_joined,
             join=selective_evaluation.JOIN,
+            prepare=_prepared(selective_evaluation.prepared),
         ),
         Dialect(
             "cje",

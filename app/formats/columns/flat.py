@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from app.core.names import shown
-from app.formats.base import RowInvalid, whole
+from app.formats.base import RowInvalid, message_of, whole
 from app.formats.columns.declared import code_of
 from app.formats.columns.verdicts import BOTH_BAD, Heard, is_empty, is_number, spelt, with_vote
 from judges.records import RECORD_FIELDS
@@ -110,13 +110,15 @@ def answers_in(row: Mapping[str, Any]) -> tuple[str, str] | None:
 def prompt_in(row: Mapping[str, Any]) -> str | None:
     """Return the name of the column of the prompt, None where there is none."""
     asked = next((name for name in PROMPTS if not is_empty(row.get(name))), None)
-    return asked or next((name for name in _TURNS if _are_turns(row.get(name))), None)
+    return asked or next((name for name in _TURNS if _turns(row.get(name))), None)
 
 
-def _are_turns(value: object) -> bool:
-    """Return whether a value is a list of messages."""
-    is_list = isinstance(value, list) and bool(value)
-    return is_list and all(isinstance(v, dict) and "role" in v for v in value)  # type: ignore[attr-defined]
+def _turns(value: object) -> list[dict[str, Any]]:
+    """Return the messages that a value is; none where it is something else."""
+    if not isinstance(value, list):
+        return []
+    are_turns = all(isinstance(v, dict) and ("role" in v or "from" in v) for v in value)
+    return value if are_turns else []
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -291,15 +293,48 @@ def _with_texts(row: Mapping[str, Any], heard: Heard) -> dict[str, Any]:
         heard.columns = (found,)
         for side, name in zip("ab", found, strict=True):
             value = made.pop(name)
-            made[f"responses_{side}" if isinstance(value, list) else f"response_{side}"] = value
+            is_turns = isinstance(value, list) and not _turns(value)
+            made[f"responses_{side}" if is_turns else f"response_{side}"] = value
         heard.notes[f"{found[0]} and {found[1]} are read as the two responses in {{n}} rows"] += 1
     asked = None if "prompt" in made or "messages" in made else prompt_in(made)
     if asked is not None:
         made["prompt"] = made.pop(asked)
         heard.notes[f"{asked} is read as the prompt in {{n}} rows"] += 1
-    if _are_turns(made.get("prompt")) and "messages" not in made:
+    if _turns(made.get("prompt")) and "messages" not in made:
         made["messages"] = made.pop("prompt")
-    return _with_models(made, heard)
+    return _with_models(_with_turns(made), heard)
+
+
+def _with_turns(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose messages have role and content, and whose responses are texts.
+
+    A response may be a message, or a conversation that ends with it.
+    """
+    if turns := _turns(row.get("messages")):
+        row["messages"] = [_message(f"messages.{n}", one) for n, one in enumerate(turns)]
+    sides = [row.get(name) for name in ("response_a", "response_b")]
+    ends = [_turns(side if isinstance(side, list) else [side]) for side in sides]
+    if not all(ends):
+        return row
+    talks = [[_message("response", one) for one in end] for end in ends]
+    row["response_a"], row["response_b"] = (talk[-1].get("content") for talk in talks)
+    before = [talk[:-1] for talk in talks]
+    if before[0] != before[1]:
+        raise RowInvalid("response_b: the turns before the last differ from those of response_a")
+    if before[0] and is_empty(row.get("prompt")) and "messages" not in row:
+        row["messages"] = before[0]
+    elif before[0]:
+        raise RowInvalid("response_a: holds turns before the answer: leave them out, or the prompt")
+    return row
+
+
+def _message(place: str, turn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a turn with role and content; a content in parts of text is one text."""
+    made = message_of(place, turn)
+    parts = made.get("content")
+    if isinstance(parts, list) and all(isinstance(one, dict) and "text" in one for one in parts):
+        made["content"] = "\n".join(str(one["text"]) for one in parts)
+    return made
 
 
 def _check_battle(row: Mapping[str, Any]) -> None:

@@ -222,7 +222,7 @@ EXAMPLES: dict[str, Example] = {
             "small.jsonl": [_selective(1, 0.3, 0.1, ann=1), _selective(2, 0.0, 0.0, ann=2)],
             "dear.jsonl": [_selective(1, 0.9, 0.1, ann=1, bob=2), _selective(2, 0.2, 0.6, ann=2)],
         },
-        2, 3, ("dear", "small"), _selective(3, 0.5, 0.5, ann=3), "preferences.ann",
+        2, 3, ("dear", "small"), {**_selective(3, 0.5, 0.5, ann=1), "outputs": ["x"]}, "outputs",
     ),
     "cje": Example(
         {

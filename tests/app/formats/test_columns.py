@@ -8,6 +8,7 @@ import pytest
 
 from app.formats.columns.declared import Declared, Layout
 from app.imports.reading import Reader
+from tests.app.formats.test_variants import talk
 from tests.app.imports.uploads import refused, staged
 
 Row = dict[str, Any]
@@ -98,6 +99,14 @@ def test_votes_of_mt_bench_with_texts_in_columns_are_pairs() -> None:
         {"context": [{"role": "user", "content": "Q"}], "response1": "x", "response2": "y",
          "preference": "response1"},
         {"question": "Q", "response_A": "x", "response_B": "y", "label": "A", "annotator": "ann"},
+        {"messages": [{"from": "human", "value": "Q"}], "output_1": {"from": "gpt", "value": "x"},
+         "output_2": {"from": "gpt", "value": "y"}, "winner": "output_1"},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Q"}]}],
+         "response_a": "x", "response_b": "y", "label": "a"},
+        {"prompt": "Q", "response_a": [{"role": "assistant", "content": "x"}],
+         "response_b": [{"role": "assistant", "content": "y"}], "label": "a"},
+        {"id": 1, "prompt": None, "response_a": talk("Q", "x"), "response_b": talk("Q", "y"),
+         "label": "a"},
     ],
 )  # fmt: skip
 def test_a_prompt_with_two_answers_is_a_pair(row: Row) -> None:
@@ -108,6 +117,17 @@ def test_a_prompt_with_two_answers_is_a_pair(row: Row) -> None:
     assert pair["content"][f"responses_{vote['label']}"] == ["x"]
     assert {*pair["content"]["responses_a"], *pair["content"]["responses_b"]} == {"x", "y"}
     assert vote["annotator"] == row.get("annotator", "gold" if "chosen" in row else None)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"response_a": talk("Q", "x"), "response_b": talk("P", "y")}, "the turns before the last"),
+        ({"response_a": talk("Q", "x"), "response_b": talk("Q", "y")}, "holds turns before the"),
+    ],
+)
+def test_conversations_that_do_not_go_together_are_refused(row: Row, told: str) -> None:
+    assert told in refused(staged([{"prompt": "Q", **row}])[1])[0]
 
 
 @pytest.mark.parametrize(

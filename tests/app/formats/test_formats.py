@@ -270,8 +270,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
      "turns: 2 turns, where Arena-Hard has one"),
     ("arena_hard", {**GAME, "games": [{"score": "A>B"}]}, "is not a list of two games"),
     ("judge_bench", {**OUTPUT, "judgments": [None] * 3}, "are not one or two judgements"),
-    ("judge_bench", {**OUTPUT, "judgments": [{"decision": "C"}]},
-     "judgments.0.decision: 'C' is none of"),
     ("judge_bench", {**OUTPUT, "judgments": [{"decision": ["A>B"]}]}, "['A>B'] is none of"),
     ("selective_evaluation", {**SELECTIVE, "outputs": ["x"]}, "outputs: ['x'] are not two texts"),
     ("selective_evaluation", {**SELECTIVE, "probs": [HUGE, 1]}, "are not two probabilities"),
@@ -512,6 +510,10 @@ def test_a_conversation_in_any_case_is_one_prompt_of_scores() -> None:
         ([{**FIRST, "g1_winner": said} for said in ("model_1", "model_3")], "g1_winner"),
         ([{**GAME, "games": [{"score": "A>B"}, {"score": said}]} for said in ("A>B", "C")],
          "games.score"),
+        ([{**OUTPUT, "judgments": [{"decision": said}]} for said in ("A>B", "C")],
+         "judgments.decision"),
+        ([{**SELECTIVE, "instruction": str(said), "preferences": {"ann": said}}
+          for said in (1, 2, "C")], "preferences"),
         ([{"pair_id": said, "question": "Q", "response_A": "x", "response_B": "y", "label": said}
           for said in ("A>B", "A", "C")], "label"),
     ],
@@ -524,6 +526,15 @@ def test_verdicts_of_which_one_is_none_are_not_read(rows: list[dict[str, Any]], 
 def test_verdicts_in_other_words_than_the_formats_are_read() -> None:
     [pair], _ = staged([{**FIRST, "g1_winner": "model_a", "g2_winner": "Both bad"}])
     assert [one["annotators"] for one in pair["judges"].values()] == ["[[1.0,0.5]]"]
-    game = {**GAME, "games": [{"score": "[[B > A]]"}, {"score": "A<B"}]}
+    [pair], _ = staged([{**OUTPUT, "judgments": [{"decision": "A"}, {"decision": "[[B]]"}]}])
+    assert [one["annotators"] for one in pair["judges"].values()] == ["[[1.0,1.0]]"]
+    said = {"ann": "A", "bob": 2, "cid": None, "dan": "tie"}
+    [pair], _ = staged([{**SELECTIVE, "preferences": said}])
+    assert [vote["label"] for vote in pair["human"]] == ["a", "b", "tie"]
+    [pair], _ = staged([{**SELECTIVE, "preferences": {"ann": 1}}], coding=["0=a,1=b"])
+    assert [vote["label"] for vote in pair["human"]] == ["b"]
+    game = {**GAME, "judge": ["j", "p"], "games": [{"score": "[[B > A]]"}, {"score": "A<B"}]}
     [pair], _ = staged([game])
-    assert [one["annotators"] for one in pair["judges"].values()] == ["[[0.0,1.0]]"]
+    assert {name: one["annotators"] for name, one in pair["judges"].items()} == {
+        "j/p": "[[0.0,1.0]]"
+    }
