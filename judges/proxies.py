@@ -47,17 +47,26 @@ def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
 
 
 def _certificate_problem(environ: Mapping[str, str]) -> str | None:
-    """Return what is wrong with the certificates that clients are to trust."""
+    """Return what is wrong with the files that encryption needs."""
     # a client reads the first of these that is set; a folder that is missing stops none
-    path = environ.get("SSL_CERT_FILE")
-    if not path:
-        return None
+    named = ("SSL_CERT_FILE", environ.get("SSL_CERT_FILE"))
     try:
-        ssl.create_default_context(cafile=path)
+        if named[1]:
+            _authorities_of(named[1])
+        named = ("SSLKEYLOGFILE", environ.get("SSLKEYLOGFILE"))  # opened by every client
+        if named[1]:
+            with open(named[1], "ab"):
+                pass
     except OSError as error:  # an SSLError is one
         why = error.strerror or "it holds no certificates"
-        return f"the environment variable SSL_CERT_FILE names {path!r}, which cannot be used: {why}"
+        return (
+            f"the environment variable {named[0]} names {named[1]!r}, which cannot be used: {why}"
+        )
     return None
+
+
+def _authorities_of(path: str) -> None:
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
 
 
 def _why(value: str) -> str | None:
@@ -82,17 +91,19 @@ def _unusable_host(value: str) -> str | None:
 
 def _is_usable(host: str) -> bool:
     """Return whether a client can make a pattern of a host, as it will for each of them."""
-    pattern = host if "://" in host else f"all://{f'[{host}]' if _is_ipv6(host) else host}"
     try:
-        httpx.URL(pattern)
+        httpx.URL(_pattern(host))
     except httpx.InvalidURL:
         return False
     return True
 
 
-def _is_ipv6(host: str) -> bool:
+def _pattern(host: str) -> str:
+    """Return the pattern that httpx makes of a host; a name also stands for those below it."""
+    if "://" in host:
+        return host
     try:
-        ipaddress.IPv6Address(host.partition("/")[0])
+        version = ipaddress.ip_address(host.partition("/")[0]).version
     except ValueError:
-        return False
-    return True
+        return f"all://{host}" if host.lower() == "localhost" else f"all://*{host}"
+    return f"all://[{host}]" if version == 6 else f"all://{host}"

@@ -17,6 +17,13 @@ from judges.errors import RecordInvalid
 from judges.probability import Preference, label_to_p_a, mean_preference, parse_label
 from judges.types import FailureKind, JudgeFailure, Score, TokenUsage
 
+#: The fields of a record that are read.
+RECORD_FIELDS: Final = frozenset(
+    {
+        "p_a", "p_tie", "annotators", "label_original", "label_swapped", "label", "ratings",
+        "inconsistent", "model", "prompt_hash", "criterion", "tokens", "cost", "seconds",
+    }
+)  # fmt: skip
 _ROUNDING: Final = 1e-9  # p_a + p_tie may exceed 1 by what decimal rounding in a file adds
 _SHOWN_LENGTH: Final = 40
 _MOST: Final = 1e15  # of tokens, dollars, seconds: sums of such amounts stay finite

@@ -117,6 +117,8 @@ def _frame_or_rows(source: object) -> object:
     """Return the rows of a data frame, as pandas, polars and pyarrow have them; others as they are."""
     if isinstance(source, Mapping):
         raise TypeError("one object is given where rows are expected: give a list of rows")
+    if isinstance(source, str):
+        raise TypeError("a text is given where rows are expected: name a file by a pathlib.Path")
     _check_columns(source)
     if hasattr(source, "iloc") and hasattr(source, "columns"):
         return _frame_rows(cast(Frame, source))

@@ -2,7 +2,8 @@
 
 `preference` is 1 where output 1 is better and 2 where output 2 is, values between for weighted
 ones; 1.5 and 0 are ties, null and NaN are failures. The annotator is a model: a recorded judge. One
-that is a number, or declared to be a person, is a person, as in the sets of AlpacaFarm.
+that is a number, or declared to be a person, is a person, as in the sets of AlpacaFarm. A row without
+a preference may have a label in words instead.
 
 Models are paired in the order of their files, each with every other.
 """
@@ -16,8 +17,10 @@ from itertools import combinations
 from typing import Any, Final
 
 from app.core.names import shown
-from app.formats.base import RowInvalid
-from app.formats.columns.verdicts import Heard
+from app.formats.base import RowInvalid, trim, whole
+from app.formats.columns.declared import looks_like_model
+from app.formats.columns.flat import VERDICTS, texts_of_sides
+from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import (
     Fault,
     Join,
@@ -52,24 +55,25 @@ def matches(row: Mapping[str, Any]) -> bool:
 
 
 def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
-    """Return the row; a person's preference has become a vote.
+    """Return the row with its preference read; a person's has become a vote.
 
     Raises:
         RowInvalid: the preference is unknown.
     """
-    name = row.get("annotator")
-    if name is None or name == "":
-        name = row.get("annotator_index")
-    if "preference" not in row or not _is_person(name, heard):
+    column = next((name for name in ("preference", *VERDICTS) if name in row), None)
+    if column is None:
         return [dict(row)]
-    heard.note_who("annotator", str(name), is_model=False)
-    p_a = _p_a(row["preference"])
-    read = ("annotator", "annotator_index", "preference")
+    name = whole(row.get("annotator"))
+    if is_empty(name):
+        name = whole(row.get("annotator_index"))
+    read = {"annotator", "annotator_index", column}
     made = {field: value for field, value in row.items() if field not in read}
-    made["human"] = []
+    p_a = _p_a(row, column, heard)
+    if not _is_person(name, column, heard):
+        return [{**made, "annotator": name, "preference": None if p_a is None else 2.0 - p_a}]
     if p_a is None:
-        heard.notes["preferences of people that are null, no votes"] += 1
-        return [made]
+        heard.notes[f"{column}s of people that are null, no votes"] += 1
+        return [{**made, "human": []}]
     vote: dict[str, Any] = {"annotator": name, "label": _label(p_a)}
     if p_a not in (0.0, 0.5, 1.0):
         vote["preference"] = row["preference"]
@@ -80,10 +84,24 @@ def _label(p_a: float) -> str:
     return "tie" if p_a == 0.5 else "a" if p_a > 0.5 else "b"
 
 
-def _is_person(name: object, heard: Heard) -> bool:
-    if isinstance(name, int) and not isinstance(name, bool):
-        return True
-    return isinstance(name, str) and (name.isdigit() or heard.declared.is_declared_person(name))
+def _is_person(name: object, column: str, heard: Heard) -> bool:
+    """Return whether a name is a person's; of those that may be either it is noted.
+
+    In the column `preference` a name is a model's, as in the files of AlpacaEval; a label in words has
+    its annotator as elsewhere.
+    """
+    if is_empty(name):
+        return column != "preference"
+    is_judge = heard.declared.is_declared_judge(str(name))
+    is_number = isinstance(name, int) or (isinstance(name, str) and name.isdigit())
+    is_person = not is_judge and (
+        is_number
+        or heard.declared.is_declared_person(str(name))
+        or (column != "preference" and not looks_like_model(str(name)))
+    )
+    if is_person or not looks_like_model(str(name)):
+        heard.note_who("annotator", str(name), is_model=not is_person)
+    return is_person
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
@@ -106,30 +124,42 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
         converted["human"] = row["human"]
     if "preference" in row:
         annotator = row.get("annotator")
-        if not isinstance(annotator, str):
+        if isinstance(annotator, bool) or not isinstance(annotator, str | int):
             raise RowInvalid(f"annotator: {shown(annotator)} is no name, but there is a preference")
-        converted["judges"] = {annotator: _record(row)}
+        converted["judges"] = {str(annotator): _record(row)}
     return converted
 
 
 def _record(row: Mapping[str, Any]) -> dict[str, Any]:
+    preference = row["preference"]
     return {
-        "p_a": _p_a(row["preference"]),
+        "p_a": None if preference is None else 2.0 - preference,
         "cost": row.get("price_per_example"),
         "seconds": row.get("time_per_example"),
     }
 
 
-def _p_a(preference: object) -> float | None:
-    if preference is None or (isinstance(preference, float) and math.isnan(preference)):
+def _p_a(row: Mapping[str, Any], column: str, heard: Heard) -> float | None:
+    """Return the probability of a that a preference says; None where it says nothing.
+
+    Raises:
+        RowInvalid: it is unknown, with all preferences of the upload.
+    """
+    value = row[column]
+    number = _number(value) if column == "preference" and not heard.is_declared(value) else None
+    if number is not None and (number == 0 or 1 <= number <= 2):
+        heard.preferences.add(number)
+        return 0.5 if number == 0 else 2.0 - number
+    said = heard.label(column, value, (row.get("generator_1"), row.get("generator_2")))
+    return None if said is None else {"a": 1.0, "b": 0.0}.get(said, 0.5)
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except ValueError:
         return None
-    if isinstance(preference, bool) or not isinstance(preference, int | float):
-        raise RowInvalid(f"preference: {shown(preference)} is not a number")
-    if preference == 0:
-        return 0.5
-    if not 1 <= preference <= 2:
-        raise RowInvalid(f"preference: {shown(preference)} is not between 1 and 2 (or 0, a tie)")
-    return 2.0 - preference
+    return None if isinstance(value, bool) or math.isnan(number) else number
 
 
 _KEPT: Final = ("texts", "models", "recorded scores", "metadata of pairs")
@@ -207,7 +237,8 @@ _READ_OUTPUTS: Final = frozenset({*OUTPUT_FIELDS, "generator", "input"})
 
 def is_output(row: Mapping[str, Any]) -> bool:
     """Return whether the row is one model's answer."""
-    return all(name in row for name in OUTPUT_FIELDS) and "output_1" not in row
+    is_one = all(name in row for name in OUTPUT_FIELDS) and "output_1" not in row
+    return is_one and len(texts_of_sides(row)) < 2
 
 
 def _kind(row: Mapping[str, Any]) -> str:
@@ -225,7 +256,7 @@ def _kind(row: Mapping[str, Any]) -> str:
 
 def _generator(piece: Piece) -> str:
     generator = piece.row.get("generator")
-    return piece.file if generator in (None, "") else str(generator).strip()
+    return piece.file if generator in (None, "") else trim(str(generator))
 
 
 def _of_one_model(pieces: Sequence[Piece]) -> str:

@@ -15,7 +15,8 @@ from itertools import combinations
 from typing import Any, Final
 
 from app.core.names import shown
-from app.formats.base import RowInvalid
+from app.formats.base import RowInvalid, trim
+from app.formats.columns.flat import answers_in
 from app.formats.columns.verdicts import Heard
 from app.formats.joining import Fault, Join, Joined, Outcome, Piece, by_name, name_of, text_of
 from app.formats.writing import Given, Loss, Options, count_lost, is_judged, labels_by_order
@@ -24,11 +25,16 @@ from app.formats.writing import Given, Loss, Options, count_lost, is_judged, lab
 SCORES: Final = {
     "A>>B": ("a", 2), "A>B": ("a", 1), "A=B": ("tie", 0), "B>A": ("b", 1), "B>>A": ("b", 2),
 }  # fmt: skip
+_SPELT: Final = {"a": "A>B", "b": "B>A"}
 _OTHER: Final = {"a": "b", "b": "a", "tie": "tie"}
 JUDGEMENT_FIELDS: Final = ("uid", "model", "baseline", "games")
 OLD_JUDGEMENT_FIELDS: Final = ("question_id", "model", "judge", "games")
 OLD_BASELINE: Final = "gpt-4-0314"
 _MODELS: Final = ("model", "baseline")
+# a row with one of these is no question
+_ANSWERS: Final = frozenset(
+    {"chosen", "rejected", "response", "output", "generations", "completions"}
+)
 
 
 def is_judgement(row: Mapping[str, Any]) -> bool:
@@ -43,7 +49,8 @@ def is_answer(row: Mapping[str, Any]) -> bool:
 
 def is_question(row: Mapping[str, Any]) -> bool:
     """Return whether the row is a question."""
-    return "uid" in row and "prompt" in row and not {"response_a", "responses_a"} & row.keys()
+    has_answers = answers_in(row) is not None or bool(_ANSWERS & row.keys())
+    return "uid" in row and "prompt" in row and not has_answers
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -84,8 +91,10 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
     """
     made: dict[str, Any] = dict(row)
     for name in _MODELS:
-        if isinstance(made.get(name), int) and not isinstance(made[name], bool):
-            made[name] = str(made[name])
+        if isinstance(made.get(name), int | str) and not isinstance(made[name], bool):
+            made[name] = trim(str(made[name]))
+    if isinstance(made.get("games"), list):
+        made["games"] = [_with_score(game, heard) for game in made["games"]]
     if "uid" in made or "question_id" not in made:
         return [made]
     made["uid"] = made.pop("question_id")
@@ -98,11 +107,24 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
         return [made]
     if "choices" in made:
         answer = _only("choices", _contents(made.pop("choices")[0]["turns"]))
-        made["model"] = str(made.pop("model_id"))
+        made["model"] = trim(str(made.pop("model_id")))
         made["messages"] = [{"role": "assistant", "content": answer}]
         return [made]
     made["prompt"] = _only("turns", _contents(made.pop("turns")))
     return [made]
+
+
+def _with_score(game: Any, heard: Heard) -> Any:
+    """Return a game whose score is spelt as Arena-Hard spells it.
+
+    Raises:
+        RowInvalid: the score cannot be read, nor any score of the upload.
+    """
+    score = game.get("score") if isinstance(game, dict) else None
+    if not isinstance(score, str) or score in SCORES:
+        return game
+    said = heard.label("games.score", score)
+    return {**game, "score": said and _SPELT.get(said, "A=B")}
 
 
 def _only(field: str, contents: Sequence[Any]) -> Any:
@@ -214,6 +236,8 @@ def _judged(
 
 def _judge(piece: Piece) -> str:
     judge = piece.row.get("judge")
+    if isinstance(judge, list) and all(isinstance(part, str) for part in judge):
+        judge = "/".join(judge)
     return judge if isinstance(judge, str) and judge else piece.file or "judge"
 
 

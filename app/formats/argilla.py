@@ -2,8 +2,9 @@
 
 The smaller rank wins and equal ranks are a tie; so do the higher rating and equal ratings of two
 questions whose names differ by the number of the response. Only submitted answers are votes. Read
-are records whose responses are listed by question, those where every response lists its values, and
-the tables that Argilla puts on a hub, with a column for each field and question.
+are records whose responses are listed by question, those where every response lists its values, the
+tables that Argilla puts on a hub, with a column for each field and question, and text classifications
+of versions before 2.0, whose texts are `inputs`.
 
 Which answer is `response1` is drawn by a recorded seed, as the left one of a Label Studio task.
 """
@@ -18,7 +19,8 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.columns.verdicts import BOTH_BAD, Heard
+from app.formats.columns.flat import ANSWERS
+from app.formats.columns.verdicts import BOTH_BAD, Heard, is_empty
 from app.formats.joining import first_side, side_read, sided, turned
 from app.formats.label_studio import aside_of, details_of, shown_prompt, shown_text
 from app.formats.writing import Given, Loss, Options, count_lost
@@ -37,13 +39,7 @@ SETTINGS: Final = {
 _OWN: Final = frozenset({ASIDE, RESPONSE1_IS, "seed"})
 
 
-_SIDES: Final = (
-    ("response1", "response2"), ("response_1", "response_2"), ("response-1", "response-2"),
-    ("response_a", "response_b"), ("response-a", "response-b"), ("answer1", "answer2"),
-    ("answer_1", "answer_2"), ("answer-1", "answer-2"), ("completion1", "completion2"),
-    ("generation1", "generation2"), ("generation-0", "generation-1"),
-    ("generation_0", "generation_1"), ("output1", "output2"), ("text1", "text2"),
-)  # fmt: skip
+_SIDES: Final = (("response1", "response2"), *ANSWERS[1:], ("chosen", "rejected"))
 _PROMPTS: Final = ("prompt", "instruction", "question", "input", "query")
 _MARK: Final = re.compile(r"(?<![a-zA-Z0-9])(left|right|[abAB])(?![a-zA-Z0-9])|(\d)(?!\d)")
 _SECOND: Final = frozenset({("1", "2"), ("0", "1"), ("a", "b"), ("left", "right")})
@@ -57,6 +53,13 @@ def matches(row: Mapping[str, Any]) -> bool:
     fields = row.get("fields")
     if isinstance(fields, dict):
         return _sides_in(fields) is not None
+    if _is_classified(row):
+        return _sides_in(row["inputs"]) is not None
+    return is_table(row)
+
+
+def is_table(row: Mapping[str, Any]) -> bool:
+    """Return whether the row is a record with a column for every field and question."""
     return bool(_questions_of_columns(row)) and _sides_in(row) is not None
 
 
@@ -70,11 +73,12 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
     Raises:
         RowInvalid: there are more than two responses, or answers are none.
     """
-    made = dict(row) if isinstance(row.get("fields"), dict) else _of_columns(row)
-    if made.get("suggestions"):
+    made = _record_of(row)
+    if made.get("suggestions") or made.get("prediction"):
         heard.notes["Argilla records with suggestions of a model, which are not read"] += 1
     fields = made["fields"]
     sides = _sides_in(fields) or ("response1", "response2")
+    heard.columns = (sides,)
     others = [name for name in fields if _is_third(name, sides)]
     if others:
         raise RowInvalid(f"fields: {', '.join(map(shown, others))} beside two responses")
@@ -89,6 +93,24 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
         made["metadata"] = {**further, **metadata} if isinstance(metadata, dict) else metadata
     texts = {"response1": fields.get(sides[0]), "response2": fields.get(sides[1])}
     return [{**made, "fields": {"prompt": prompt, **texts}, "responses": answers}]
+
+
+def _record_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record of the present form: of a table's row, or of a text classification."""
+    if isinstance(row.get("fields"), dict):
+        return dict(row)
+    if not _is_classified(row):
+        return _of_columns(row)
+    said = {"value": row["annotation"], "user_id": row.get("annotation_agent")}
+    status = "submitted" if row.get("status") in (None, "Validated") else row["status"]
+    made = {name: row[name] for name in (*_OF_RECORDS, "prediction") if not is_empty(row.get(name))}
+    answers = [] if is_empty(row["annotation"]) else [{**said, "status": status}]
+    return {**made, "fields": row["inputs"], "responses": {"annotation": answers}}
+
+
+def _is_classified(row: Mapping[str, Any]) -> bool:
+    """Return whether the row is a text classification of a version before 2.0."""
+    return isinstance(row.get("inputs"), dict) and "annotation" in row
 
 
 def _is_third(name: str, sides: tuple[str, str]) -> bool:
@@ -131,15 +153,28 @@ def _ranked(
         label = "tie" if a == b else "a" if a > b else "b"
         yield one, {**base, "value": _ranking(label)}
     for question, value in values.items():
-        if isinstance(value, list) and len(value) != 1:
+        if isinstance(value, list) and not _may_rank(value, sides):
+            heard.notes[
+                f"lists given to the question {question!r} that rank no response, not read"
+            ] += 1
+        elif isinstance(value, list) and len(value) != 1:
             yield question, {**base, "value": _with_own_names(value, sides)}
         elif question in ratings or not _is_rating(value):
-            said = _label_said(question, value, sides, heard)
+            said = _label_said(question, value, heard)
             if said is not None:
                 yield question, {**base, "value": _ranking(said)}
 
 
-def _label_said(question: str, value: object, sides: tuple[str, str], heard: Heard) -> str | None:
+def _may_rank(value: list[Any], sides: tuple[str, str]) -> bool:
+    """Return whether a list is a ranking, or one choice, and not several labels or marked spans."""
+    known = {*sides, "response1", "response2"}
+    names = [one.get("value") if isinstance(one, dict) else one for one in value]
+    has_ranks = any(isinstance(one, dict) and "rank" in one for one in value)
+    is_choice = len(value) == 1 and not isinstance(value[0], dict)
+    return has_ranks or is_choice or any(name in known for name in names if isinstance(name, str))
+
+
+def _label_said(question: str, value: object, heard: Heard) -> str | None:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         value = value[0]
     if isinstance(value, list):
@@ -151,7 +186,7 @@ def _label_said(question: str, value: object, sides: tuple[str, str], heard: Hea
         return None
     if not isinstance(value, str | int | float):
         return None
-    return heard.answer(f"the question {question!r}", value, sides)
+    return heard.answer(f"the question {question!r}", value)
 
 
 def _ranking(label: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
@@ -270,3 +271,24 @@ def _fault(loc: tuple[int | str, ...], message: str) -> str:
     said = message.removeprefix("Value error, ")
     said = next((words for sign, words in _WORDS.items() if said.startswith(sign)), said)
     return said if not field or said.startswith(field) else f"{field}: {said}"
+
+
+_ROLES: Final = {
+    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
+    "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "system": "system",
+    "function": "tool", "tool": "tool", "observation": "tool",
+}  # fmt: skip
+
+
+def message_of(place: str, turn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a turn with role and content, which ShareGPT calls from and value.
+
+    Raises:
+        RowInvalid: its speaker is unknown.
+    """
+    if "from" not in turn and "value" not in turn:
+        return dict(turn)
+    role = _ROLES.get(str(turn.get("from")).lower())
+    if role is None:
+        raise RowInvalid(f"{place}.from: {shown(turn.get('from'))} is none of {', '.join(_ROLES)}")
+    return {"role": role, "content": turn.get("value")}

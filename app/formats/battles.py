@@ -11,7 +11,7 @@ from typing import Any, Final
 from app.core.inert import inert
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.columns.flat import texts_in
+from app.formats.columns.flat import judge_in, note_voter, texts_in, voter_in
 from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.writing import Given, Loss, Options, count_lost, overall_votes
 from judges.probability import parse_label
@@ -44,10 +44,13 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
     if winner is None:
         raise RowInvalid("winner: is missing")
     made = {**row, "winner": winner}
-    judge = made.get("judge")
-    is_named = isinstance(judge, str | int) and not isinstance(judge, bool) and not is_empty(judge)
-    if is_named and is_empty(made.get("annotator")) and heard.is_model("judge", str(judge)):
+    if not is_empty(made.get("annotator")):
+        return [made]
+    judge, is_model = judge_in(made, heard)
+    if judge is not None and is_model:
         made["recorded_by"] = judge
+    elif judge is None and (voter := voter_in(made)) is not None:
+        note_voter(voter, heard)
     return [made]
 
 

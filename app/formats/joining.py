@@ -212,6 +212,13 @@ def is_vote(row: Mapping[str, Any]) -> bool:
     return "id" in row and has_vote and not is_of_a_pair
 
 
+def with_id(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row whose column `pair` is the id of the pair it votes on, as in files of labels."""
+    if "pair" not in row or "id" in row or not is_vote({**row, "id": row["pair"]}):
+        return row
+    return {"id": row["pair"], **{name: value for name, value in row.items() if name != "pair"}}
+
+
 def votes_of(row: Mapping[str, Any]) -> list[VoteIn]:
     """Return the votes of such a row.
 

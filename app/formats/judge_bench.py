@@ -7,8 +7,11 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.columns.verdicts import BOTH_BAD, Heard
 
 FIELDS: Final = ("question", "response_A", "response_B", "label")
+# a table of people's votes with the same names of columns is read by its columns
+_OTHERS: Final = frozenset({"annotator", "criterion", "model_a", "model_b", "human"})
 _LABELS: Final = {"A>B": "a", "B>A": "b", "A=B": "tie"}
 _OTHER: Final = {"a": "b", "b": "a", "tie": "tie", None: None}
 _READ: Final = frozenset({*FIELDS, "pair_id", "judgments", "judge_name"})
@@ -16,25 +19,49 @@ _READ: Final = frozenset({*FIELDS, "pair_id", "judgments", "judge_name"})
 
 def matches(row: Mapping[str, Any]) -> bool:
     """Return whether the row has the fields of this format."""
-    return all(name in row for name in FIELDS)
+    return all(name in row for name in FIELDS) and not _OTHERS & row.keys()
+
+
+def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
+    """Return the row with its label read.
+
+    Raises:
+        RowInvalid: the label cannot be read, nor any label of the upload.
+    """
+    said = heard.label("label", row["label"])
+    made = {**row, "label": _one(said)}
+    if isinstance(row.get("judgments"), list):
+        made["judgments"] = [_with_decision(one, heard) for one in row["judgments"]]
+    return [made]
+
+
+def _one(said: str | None) -> str | None:
+    return "tie" if said == BOTH_BAD else said
+
+
+def _with_decision(one: object, heard: Heard) -> object:
+    """Return what a judge said with its decision as JudgeBench spells it, if it is a text."""
+    decision = one.get("decision") if isinstance(one, dict) else None
+    if not isinstance(one, dict) or not isinstance(decision, str) or decision in _LABELS:
+        return one
+    said = _one(heard.label("judgments.decision", decision))
+    return {**one, "decision": next((word for word, side in _LABELS.items() if side == said), None)}
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
     """Return the canonical row with one label of the annotator `gold`.
 
     Raises:
-        RowInvalid: the label is unknown.
+        RowInvalid: what a judge said cannot be read.
     """
     label = row["label"]
-    if not isinstance(label, str) or label not in _LABELS:
-        raise RowInvalid(f"label: {shown(label)} is none of {', '.join(_LABELS)}")
     return {
         "id": row.get("pair_id"),
         "prompt": row["question"],
         "response_a": row["response_A"],
         "response_b": row["response_B"],
         "group": row.get("original_id"),
-        "human": [{"annotator": "gold", "label": _LABELS[label]}],
+        "human": [{"annotator": "gold", "label": label}] if label is not None else [],
         "judges": _judges(row),
         "metadata": {name: value for name, value in row.items() if name not in _READ},
     }

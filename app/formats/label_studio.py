@@ -10,11 +10,13 @@ versions before 1.0. An answer is given by `Pairwise`, by `Choices`, or by a rat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.columns.flat import ANSWERS
 from app.formats.columns.verdicts import BOTH_BAD, Heard, is_empty, spelt
 from app.formats.joining import first_side, side_read, sided, turned
 from app.formats.writing import Given, Loss, Options, count_lost
@@ -35,13 +37,12 @@ CONFIG: Final = """<View>
   </Choices>
 </View>
 """
-_SIDES: Final = (
-    ("left", "right"), ("text1", "text2"), ("response1", "response2"), ("answer1", "answer2"),
-    ("response_a", "response_b"), ("answer_a", "answer_b"),
-)  # fmt: skip
+_SIDES: Final = (("left", "right"), ("text1", "text2"), *ANSWERS[1:])
 _PROMPTS: Final = ("prompt", "question", "instruction")
 _READ: Final = frozenset({"id", "prompt", LEFT_IS, "seed"})
 _KEPT: Final = ("created_at", "lead_time")
+_KINDS: Final = ("pairwise", "choices", "rating", "number", "textarea")
+_LONGEST_ANSWER: Final = 60  # characters
 
 
 _OF_ANNOTATIONS: Final = (
@@ -75,12 +76,17 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
     made = dict(row)
     if made.get("predictions"):
         heard.notes["Label Studio tasks with predictions of a model, which are not read"] += 1
+    if made.get("drafts"):
+        heard.notes[
+            "Label Studio tasks with drafts, which no one submitted and which are not read"
+        ] += 1
     if not made.get("annotations") and made.get("completions") is not None:
         made["annotations"] = made.pop("completions")
     annotations = made.get("annotations")
     if not isinstance(annotations, list):
         return [made]
     sides = _texts_in(made["data"]) or ("left", "right")
+    heard.columns = (sides,)
     found = [
         _understood(annotation, sides, heard) if isinstance(annotation, dict) else annotation
         for annotation in annotations
@@ -111,12 +117,24 @@ def _of_flat(row: Mapping[str, Any], heard: Heard) -> Row:
 
 
 def _flat_answer(name: str, value: object, heard: Heard) -> str | None:
-    choices = _choices(value)
+    if isinstance(value, str) and value.startswith("{"):
+        value = _object_in(value)
+    if isinstance(value, dict) and "selected" in value:
+        value = value["selected"]
+    choices = value if isinstance(value, list) else _choices(value)
     if len(choices) == 1:
         value = choices[0]
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
     return heard.answer(f"the control {name!r}", value, is_quiet=True)
+
+
+def _object_in(cell: str) -> object:
+    """Return the object that a cell of a table spells as JSON, else the cell."""
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
 
 
 def _choices(value: object) -> list[Any]:
@@ -146,19 +164,49 @@ def _understood(annotation: Row, sides: tuple[str, str], heard: Heard) -> Row | 
     made = {**annotation, **_comment(objects, annotation)}
     rated = None if labels or pairwise else _rated(objects, sides, heard)
     answers = [*labels, *([rated] if rated else [])]
+    if not answers and not pairwise:
+        answers = _written(objects, heard)
+    unread = _note_unread(objects, heard)
     said = [*pairwise, *({"type": "choices", "value": {"choices": [one]}} for one in answers)]
-    is_unread = bool(objects) and not said and (bool(chosen) or _has_rating(objects))
+    is_unread = not said and (bool(chosen) or unread or _has_rating(objects) or made != annotation)
     return None if is_unread else {**made, "result": said}
+
+
+def _written(results: Sequence[Row], heard: Heard) -> list[str]:
+    """Return what is written to text controls, where nothing else says which text is better."""
+    found = []
+    for result in results:
+        for text in _texts_written(result):
+            name = f"the control {str(result.get('from_name'))!r}"
+            if len(text) > _LONGEST_ANSWER or "\n" in text:
+                heard.notes[
+                    f"texts written to {name}, not kept, as there is no vote with them"
+                ] += 1
+            elif (label := heard.answer(name, text)) is not None:
+                found.append(label)
+    return found
+
+
+def _note_unread(results: Sequence[Row], heard: Heard) -> bool:
+    """Note the results of controls of other kinds; return whether there is one."""
+    unread = [result for result in results if result.get("type") not in _KINDS]
+    for result in unread:
+        name = f"the control {str(result.get('from_name'))!r}"
+        heard.notes[f"answers of {name} ({result.get('type')}), a kind that is not read"] += 1
+    return bool(unread)
+
+
+def _texts_written(result: Row) -> list[str]:
+    value = result.get("value")
+    text = value.get("text") if isinstance(value, dict) else None
+    if result.get("type") != "textarea" or not text:
+        return []
+    return [str(one) for one in (text if isinstance(text, list) else [text])]
 
 
 def _comment(results: Sequence[Row], annotation: Row) -> Row:
     """Return what is kept of texts that a person wrote beside the answer."""
-    texts: list[str] = []
-    for result in results:
-        value = result.get("value")
-        text = value.get("text") if isinstance(value, dict) else None
-        if result.get("type") == "textarea" and text:
-            texts += map(str, text if isinstance(text, list) else [text])
+    texts = [text for result in results for text in _texts_written(result)]
     details = annotation.get(META)
     if not texts:
         return {}
@@ -251,8 +299,10 @@ def _texts_in(data: Mapping[str, Any]) -> tuple[str, str] | None:
 def _texts(data: Mapping[str, Any], first: str) -> dict[str, Any]:
     names = _texts_in(data)
     if names is None:
-        known = "; ".join(f"{a}, {b}" for a, b in _SIDES)
-        raise RowInvalid(f"data: the two texts are in none of the fields known ({known})")
+        raise RowInvalid(
+            "data: the two texts are in none of the fields known (left, right; text1, text2; response, "
+            "answer, output and the like with _a and _b, or with 1 and 2)"
+        )
     prompt = next((data[name] for name in _PROMPTS if name in data), None)
     return {"prompt": prompt, **sided(first, data[names[0]], data[names[1]])}
 

@@ -49,7 +49,7 @@ def prepared_140k(row: Mapping[str, Any], heard: Heard) -> Sequence[dict[str, An
     """
     made = {_SEARCH.get(name, name): value for name, value in row.items()}
     for name in _SEARCH.values():
-        made[name] = turns_in(made[name])
+        made[name] = _flat(turns_in(made[name]))
     if "question_id" in made:
         own = made.pop("question_id")
         if made.setdefault("id", own) != own:
@@ -60,6 +60,14 @@ def prepared_140k(row: Mapping[str, Any], heard: Heard) -> Sequence[dict[str, An
         is_model = heard.is_model("judge", str(judge))
         made["recorded_by" if is_model else "annotator"] = judge
     return [made]
+
+
+def _flat(conversation: object) -> object:
+    """Return a conversation whose messages stand one by one in lists, as VisionArena has them."""
+    is_nested = isinstance(conversation, list) and all(
+        isinstance(one, list) and len(one) == 1 for one in conversation
+    )
+    return [one[0] for one in conversation] if is_nested else conversation  # type: ignore[attr-defined]
 
 
 def convert_55k(row: Mapping[str, Any], line: int) -> dict[str, Any]:
@@ -102,7 +110,7 @@ def _turns(field: str, value: object) -> list[str | None]:
     except (ValueError, RecursionError):
         turns = None
     if not isinstance(turns, list) or not turns or not all(_is_turn(turn) for turn in turns):
-        raise RowInvalid(f"{field}: {shown(value)} is not a JSON list of turns")
+        raise RowInvalid(f"{field}: {shown(value)} is not a JSON list of turns{of_python(value)}")
     return turns
 
 
@@ -173,6 +181,9 @@ def _content(place: str, content: object) -> str:
     parts = content if isinstance(content, list) else [content]
     texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
     kinds = {str(part.get("type", "text")) for part in parts if isinstance(part, dict)}
-    if kinds - {"text"} or not all(isinstance(text, str) for text in texts):
+    if others := kinds - {"text"}:
+        what = ", ".join(map(shown, sorted(others)))
+        raise RowInvalid(f"{place}: holds a part of type {what}, and judges see texts alone")
+    if not all(isinstance(text, str) for text in texts):
         raise RowInvalid(f"{place}: holds something that is not a text")
     return "\n".join(map(str, texts))

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats import arena_hard, lmarena
-from app.formats.base import RowInvalid
+from app.formats.base import RowInvalid, trim
 from app.formats.columns.declared import looks_like_model
-from app.formats.columns.flat import of_python
+from app.formats.columns.flat import of_python, texts_in
 from app.formats.columns.verdicts import Heard
 from app.formats.joining import (
     Fault,
@@ -43,12 +43,15 @@ _OF_VOTES: Final = frozenset(
     {*VOTE_FIELDS, "turn", "category", "conversation_a", "conversation_b", "annotator"}
 )
 _INCONSISTENT: Final = "tie (inconsistent)"
+_GAMES: Final = ("g1_winner", "g2_winner")
 _WINNERS: Final = {"model_1": "a", "model_2": "b", "tie": "tie", "error": None}
 
 
 def matches(row: Mapping[str, Any]) -> bool:
     """Return whether the row has the fields of one of the two forms, and is none of an arena."""
     is_vote = all(name in row for name in VOTE_FIELDS) and not lmarena.is_140k(row)
+    # further texts would be lost: such a row is read by its columns
+    is_vote = is_vote and set(texts_in(row)) <= {"conversation_a", "conversation_b"}
     return is_vote or all(name in row for name in JUDGEMENT_FIELDS)
 
 
@@ -59,9 +62,13 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
         RowInvalid: the winner cannot be read.
     """
     made = {
-        name: str(value) if name in _MODELS and _is_number(value) else value
+        name: trim(str(value)) if name in _MODELS and _is_name(value) else value
         for name, value in row.items()
     }
+    for name in _GAMES:
+        if isinstance(made.get(name), str) and made[name] not in _WINNERS:
+            said = heard.label(name, made[name], (made.get("model_1"), made.get("model_2")))
+            made[name] = said and _WRITTEN_WINNERS.get(said, "tie")
     if not all(name in made for name in VOTE_FIELDS):
         left = [name for name in made if name not in _KEPT] if "g1_winner" in made else []
         if left:
@@ -78,8 +85,8 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
     return [made]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_name(value: object) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from app.core.models import OVERALL
 from app.core.names import shown
-from app.formats.base import RowInvalid, whole
-from app.formats.columns.verdicts import Heard, is_empty
+from app.formats.base import RowInvalid, trim, whole
+from app.formats.columns.verdicts import Heard, is_empty, is_number
 from app.formats.joining import Fault, Join, Joined, Outcome, Piece, both_sides, plain, text_of
 from app.formats.writing import Given, Loss, Options, count_lost
 
@@ -39,6 +39,11 @@ _READ: Final = frozenset(
     {"id", "prompt", "messages", "input", "response", "model", "human", "judges", "group",
      "metadata", "criterion"}
 )  # fmt: skip
+_WITHOUT_SCORES: Final = (
+    "{n} pairs have no label: no row has a score; if one of the columns COLUMNS holds scores, read it with "
+    "--map score=... (parameter `map`)"
+)
+_MOST_NAMED: Final = 5
 _ALONE: Final = "prompt: no other model of the upload answers it, so that there is no pair"
 _UNSCORED: Final = (
     "{n} pairs have no label: no person gave scores to both responses; the scores are kept"
@@ -58,6 +63,7 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
         RowInvalid: a score is no number.
     """
     made = {name: value for name, value in row.items() if name in _TEXTS or not is_empty(value)}
+    made = _with_criteria(made, heard)
     column = next((name for name in _FLAT if name in made), None)
     if column is None or made.get("human"):
         return [made]
@@ -71,6 +77,27 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
     else:
         made["human"] = [given]
     return [made]
+
+
+def _with_criteria(row: dict[str, Any], heard: Heard) -> dict[str, Any]:
+    """Return a row whose `scores` by criterion are scores of its annotator.
+
+    Pairs keep their scores in a field of this name, so that other `scores` are called otherwise.
+    """
+    if "scores" not in row:
+        return row
+    given = row.pop("scores")
+    if not isinstance(given, dict) or row.get("human") or any(name in row for name in _FLAT):
+        heard.notes[
+            "scores: kept as given_scores in {n} rows, as its values are no scores by criterion"
+        ] += 1
+        return {**row, "given_scores": given}
+    who = whole(row.pop("annotator", None))
+    if who is not None and heard.is_model("annotator", str(who)):
+        records = {f"{who}{BY}{name}": {"rating": score} for name, score in given.items()}
+        return {**row, "judges": {**_records(row), **records}}
+    scores = [{"annotator": who, "criterion": name, "score": one} for name, one in given.items()]
+    return {**row, "human": scores}
 
 
 def _number(place: str, value: object) -> float:
@@ -111,14 +138,14 @@ def _name(place: str, value: object) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise RowInvalid(f"{place}: {shown(value)} is neither a string nor an integer")
-    return str(whole(value)).strip()
+    return trim(str(whole(value)))
 
 
 def _records(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     given = row.get("judges") or {}
     if not isinstance(given, dict):
         raise RowInvalid(f"judges: {shown(given)} is not an object")
-    return {str(name).strip(): _record(f"judges.{name}", one) for name, one in given.items()}
+    return {trim(str(name)): _record(f"judges.{name}", one) for name, one in given.items()}
 
 
 def _record(place: str, given: object) -> dict[str, Any]:
@@ -204,7 +231,7 @@ class _Response:
 
 def _model(piece: Piece) -> str:
     stated = piece.row.get("model")
-    return str(whole(stated)).strip() if not is_empty(stated) else piece.file
+    return trim(str(whole(stated))) if not is_empty(stated) else piece.file
 
 
 def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]:
@@ -230,8 +257,17 @@ def _joined(responses: Sequence[_Response]) -> Iterator[Joined]:
     for a, b in combinations(responses, 2):
         if a.model != b.model:
             row = _row(a, b) | naming(a, b)
-            note = "" if row["human"] or not (a.scores or b.scores) else _UNSCORED
+            note = "" if row["human"] or row["judges"] else _note(a, b)
             yield Joined(row, (*a.pieces, *b.pieces), note)
+
+
+def _note(a: _Response, b: _Response) -> str:
+    """Return why a pair of responses has no label, and what may be meant to be scores."""
+    if a.scores or b.scores:
+        return _UNSCORED
+    names = [n for n, value in a.further.items() if is_number(value) and n != "response_id"]
+    listed = ", ".join(shown(name)[1:-1] for name in names[:_MOST_NAMED])
+    return _WITHOUT_SCORES.replace("COLUMNS", listed) if names else ""
 
 
 def _row(a: _Response, b: _Response) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from itertools import combinations
 from typing import Any, Final
 
 from app.core.names import shown
-from app.formats.base import RowInvalid
+from app.formats.base import RowInvalid, message_of
+from app.formats.columns.flat import note_unseen, of_python
 from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import both_sides
 
@@ -22,11 +23,7 @@ Row = dict[str, Any]
 _BEGINNING: Final = re.compile(r"\s*(Human|Assistant):")
 # blanks are looked at only from where they begin, so that many of them take no more time than letters
 _TURN: Final = re.compile(r"(?<=\S)(\s+)(Human|Assistant):")
-_ROLES: Final = {
-    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
-    "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "system": "system",
-    "function": "tool", "tool": "tool", "observation": "tool",
-}  # fmt: skip
+_PYTHON_TURNS: Final = re.compile(r"\s*\[\{'(role|content|from|value)'")
 _PROMPTS: Final = ("prompt", "instruction", "question", "query")
 _SPEAKERS: Final = ("user", "assistant")
 _MOST_PAIRS: Final = 1_000
@@ -38,17 +35,46 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
     Raises:
         RowInvalid: the answers cannot be read, or the prompt is not the one that they answer.
     """
-    made = _with_turns(_of_tuning(row))
+    made = _with_turns(_with_models(_of_tuning(row)))
     chosen, rejected = made["chosen"], made["rejected"]
+    _check_python(chosen, rejected, heard)
+    if chosen == rejected and not is_empty(chosen):
+        heard.notes["the chosen answer is the rejected one, too, in {n} rows"] += 1
     if _are_texts(chosen) and _are_texts(rejected):
-        return _all_pairs(_with_prompt(made))
+        made = _with_prompt(made)
+        note_unseen(made, heard)
+        return _all_pairs(made)
     if _are_texts(chosen) != _are_texts(rejected) and isinstance(chosen, list | str):
         name, other = ("chosen", "rejected") if _are_texts(chosen) else ("rejected", "chosen")
         raise RowInvalid(f"{name}: is a list of answers, but {other} is not")
     made = _with_prompt(made)
     if _are_messages(chosen) and _are_messages(rejected):
         _check_prompt(made)
+    note_unseen(made, heard)
     return [made]
+
+
+def _check_python(chosen: object, rejected: object, heard: Heard) -> None:
+    """Refuse conversations, and note lists, that are texts as Python shows them."""
+    if not isinstance(chosen, str) or not isinstance(rejected, str):
+        return
+    if all(_PYTHON_TURNS.match(text) for text in (chosen, rejected)):
+        raise RowInvalid(f"chosen: {shown(chosen)} is a list of messages{of_python(chosen)}")
+    if all(text.startswith("['") and text.endswith("']") for text in (chosen, rejected)):
+        heard.notes[
+            "chosen and rejected are lists as Python shows them in {n} rows, and are kept as the texts "
+            "that they are: use json.dumps"
+        ] += 1
+
+
+def _with_models(row: Row) -> Row:
+    """Return a row with the models of its answers under the names that they have in RewardBench."""
+    for side in ("chosen", "rejected"):
+        others = (f"{side}-model", f"model_{side}", f"{side}_generator", f"{side}_model_name")
+        name = next((one for one in others if isinstance(row.get(one), str)), None)
+        if name is not None and f"{side}_model" not in row:
+            row[f"{side}_model"] = row.pop(name)
+    return row
 
 
 def _of_tuning(row: Mapping[str, Any]) -> Row:
@@ -85,22 +111,13 @@ def _with_turns(row: Row) -> Row:
     for name in ("chosen", "rejected"):
         value = row[name]
         if isinstance(value, dict):
-            row[name] = _message(name, value).get("content")
+            row[name] = message_of(name, value).get("content")
         elif _are_messages(value):
-            row[name] = [_message(f"{name}.{at}", one) for at, one in enumerate(value)]
+            row[name] = [message_of(f"{name}.{at}", one) for at, one in enumerate(value)]
     if _are_messages(row.get("conversations")) and is_empty(row.get("prompt")):
         turns = row.pop("conversations")
-        row["prompt"] = [_message(f"conversations.{at}", one) for at, one in enumerate(turns)]
+        row["prompt"] = [message_of(f"conversations.{at}", one) for at, one in enumerate(turns)]
     return row
-
-
-def _message(place: str, turn: Mapping[str, Any]) -> Row:
-    if "from" not in turn and "value" not in turn:
-        return dict(turn)
-    role = _ROLES.get(str(turn.get("from")).lower())
-    if role is None:
-        raise RowInvalid(f"{place}.from: {shown(turn.get('from'))} is none of {', '.join(_ROLES)}")
-    return {"role": role, "content": turn.get("value")}
 
 
 def _with_transcripts(row: Row, chosen: str, rejected: str) -> Row:
@@ -309,8 +326,15 @@ def _generation_pairs(row: Mapping[str, Any], details: Sequence[Row]) -> Iterato
 
 
 def _asked(row: Mapping[str, Any], prompt: object) -> Row:
-    turns = [*_system(dict(row)), {"role": "user", "content": prompt}]
-    return {"prompt": prompt} if len(turns) == 1 else {"messages": turns}
+    if isinstance(prompt, str) and _is_transcript(prompt):
+        said = _turns(prompt)
+        asked = said[:-1] if not said[-1]["content"] else said
+    else:
+        asked = [{"role": "user", "content": prompt}]
+    turns = [*_system(dict(row)), *asked]
+    if len(turns) == 1:
+        return {"prompt": turns[0]["content"]}
+    return {"messages": turns}
 
 
 def _record(one: object, other: object) -> Row | None:

@@ -64,6 +64,7 @@ def _prepared(
 
 
 def _canonical(row: Mapping[str, Any], heard: Heard) -> Sequence[Prepared]:
+    row = joining.with_id(row)
     if joining.is_vote(row):
         return [Prepared(flat.without_numbers(row, heard))]
     made, is_vote = flat.lowered(row, heard)
@@ -119,13 +120,13 @@ class Dialect:
 
 
 def _is_canonical(row: Mapping[str, Any]) -> bool:
-    if lmarena.is_55k(row):
+    if lmarena.is_55k(row) or argilla.is_table(row):
         return False
     has_texts = ("prompt" in row or "messages" in row) and any(
         name in row for name in ("response_a", "responses_a", "response_b", "responses_b")
     )
     is_battle = "model_a" in row and "model_b" in row and ("human" in row or "judges" in row)
-    return has_texts or is_battle or joining.is_vote(row)
+    return has_texts or is_battle or joining.is_vote(joining.with_id(row))
 
 
 def _is_mt_bench(row: Mapping[str, Any]) -> bool:
@@ -210,6 +211,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             "question, response_A, response_B, label",
             judge_bench.matches,
             judge_bench.convert,
+            prepare=_prepared(judge_bench.prepared),
             keeps_first=True,
         ),
         Dialect(
@@ -232,6 +234,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             selective_evaluation.matches,
             _only_joined,
             join=selective_evaluation.JOIN,
+            prepare=_prepared(selective_evaluation.prepared),
         ),
         Dialect(
             "cje",

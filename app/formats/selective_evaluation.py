@@ -1,7 +1,7 @@
 """Files of cascaded selective evaluation: one judge a file, joined on instruction and outputs.
 
 A file's name is its judge's. `preferences` are people's, 1 for the first output and 2 for the
-second; `probs` are the judge's for either, and p_a is the first's share of both.
+second, or in words; `probs` are the judge's for either, and p_a is the first's share of both.
 """
 
 from __future__ import annotations
@@ -13,15 +13,39 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.columns.verdicts import BOTH_BAD, Heard
 from app.formats.joining import Join, Joined, Outcome, Piece, by_name, text_of, texts_of
 
 FIELDS: Final = ("instruction", "outputs")
+# what a preference says, which is the place of an output
+_PLACES: Final = {1: "a", 2: "b"}
 _READ: Final = frozenset({*FIELDS, "preferences", "probs", "judge", "generators"})
 
 
 def matches(row: Mapping[str, Any]) -> bool:
     """Return whether the row has the fields of this format."""
     return all(name in row for name in FIELDS) and ("preferences" in row or "probs" in row)
+
+
+def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
+    """Return the row with the preferences of people read.
+
+    Raises:
+        RowInvalid: one cannot be read, nor any of the upload.
+    """
+    given = row.get("preferences")
+    if not isinstance(given, dict):
+        return [dict(row)]
+    read = {annotator: _said(value, heard) for annotator, value in given.items()}
+    return [{**row, "preferences": {name: said for name, said in read.items() if said is not None}}]
+
+
+def _said(value: object, heard: Heard) -> str | None:
+    is_place = isinstance(value, int | float) and not isinstance(value, bool) and value in _PLACES
+    if is_place and not heard.is_declared(value):
+        return _PLACES[value]  # type: ignore[index]  # it is one of its keys
+    said = heard.label("preferences", value)
+    return "tie" if said == BOTH_BAD else said
 
 
 def _kind(row: Mapping[str, Any]) -> str:
@@ -37,13 +61,7 @@ def _votes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     preferences = row.get("preferences") or {}
     if not isinstance(preferences, dict):
         raise RowInvalid(f"preferences: {shown(preferences)} is not an object of annotators")
-    for annotator, said in preferences.items():
-        if said not in (1, 2) or isinstance(said, bool):
-            raise RowInvalid(f"preferences.{annotator}: {shown(said)} is neither 1 nor 2")
-    return [
-        {"annotator": annotator, "label": "a" if said == 1 else "b"}
-        for annotator, said in preferences.items()
-    ]
+    return [{"annotator": annotator, "label": said} for annotator, said in preferences.items()]
 
 
 def _p_a(row: Mapping[str, Any]) -> float | None:

@@ -36,6 +36,7 @@ _MANY_EMPTY: Final = 1_000
 _WINDOW: Final = 2**16
 # a text with so many columns, and one of them known, is a table without being called one
 _FEW_COLUMNS: Final = 2
+_OF_PYTHON: Final = "; it is written as Python shows it: use json.dumps"
 _AFTER_A_VALUE: Final = " \t\r\n,]"
 _LINES_TYPES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
@@ -101,7 +102,7 @@ def _is_table(file: UploadedFile, begins: bytes, declared: Declared) -> bool:
     text = begins.decode("utf-8", "replace")
     is_called = is_csv(file.media_type, file.name)
     if text.lstrip()[:1] in ("{", "["):
-        return is_called and not _begins_json(text.lstrip())
+        return is_called and not _begins_json(text.lstrip()) and not text.startswith("{'")
     if is_called or file.media_type in _LINES_TYPES:
         return is_called
     found = separation(text, declared)
@@ -230,7 +231,7 @@ def _unlimited(number: int, line: bytes) -> RawRow:
             row = _unlimited(number, line.rstrip()[:-1])
             if row.reason is None:
                 return row
-        why = "; its lines end with CR alone: save it with LF" if b"\r" in line.strip() else ""
+        why = _why_not_json(number, line.strip(), error)
         return RawRow(number, reason=f"not JSON: {error.msg} at character {error.pos + 1}{why}")
     except RecursionError:
         return RawRow(number, reason="not JSON that can be read: nested too deeply")
@@ -238,6 +239,19 @@ def _unlimited(number: int, line: bytes) -> RawRow:
         return RawRow(number, reason=f"not JSON that can be read: {error}")
     reason = objects.taken()
     return RawRow(number, reason=reason) if reason else RawRow(number, value=value)
+
+
+def _why_not_json(number: int, line: bytes, error: json.JSONDecodeError) -> str:
+    """Return what a line that is not JSON may be, as far as it can be told."""
+    if b"\r" in line:
+        return "; its lines end with CR alone: save it with LF"
+    if line.startswith((b"{'", b"[{'")):
+        return _OF_PYTHON
+    if error.msg == "Extra data" and error.doc[error.pos :].lstrip(" ,;").startswith("{"):
+        return "; the line holds several objects: write one a line"
+    if number == 1 and line[:1] not in (b"{", b"[", b'"'):
+        return "; a table has to be called .csv or .tsv (media type text/csv)"
+    return ""
 
 
 def _elements(stream: io.BufferedReader, limits: Limits) -> Iterator[RawRow]:
@@ -254,6 +268,7 @@ def _elements(stream: io.BufferedReader, limits: Limits) -> Iterator[RawRow]:
         is_open = window.next_character() == ","
         if is_open:
             window.take(",")
+            is_open = window.next_character() != "]"
         number += 1
     window.finish()
 
@@ -304,7 +319,8 @@ class _Window:
             try:
                 value, end = self._parse(self._text, self._at)
             except json.JSONDecodeError as error:
-                fault = error.msg
+                is_python = self._text.startswith("{'", self._at)
+                fault = error.msg + (_OF_PYTHON if is_python else "")
             except (ValueError, RecursionError) as error:
                 raise BadRequest(f"element {number} cannot be read: {error}") from error
             else:

@@ -37,8 +37,17 @@ _OTHERS: Final = (
     (b"<!DOCTYPE", "a web page: download the file itself"),
     (b"<!doctype", "a web page: download the file itself"),
     (b"<html", "a web page: download the file itself"),
+    (b"<?xml", "XML: save it as JSON lines or CSV"),
+    (b"{\\rtf", "a text document (RTF): save the rows as JSON lines or CSV"),
+    (b"\x93NUMPY", "an array of NumPy: write it as Parquet"),
+    (b"\x89HDF", "an HDF5 file: write it as Parquet"),
     (b"version https://git-lfs", "a pointer to a file in Git LFS: fetch the file itself"),
 )
+
+
+# what the header of a tar archive has, and where
+_TAR: Final = b"ustar"
+_TAR_AT: Final = 257
 
 
 def text_of(stream: io.BufferedReader, opened: ExitStack) -> io.BufferedReader:
@@ -49,6 +58,8 @@ def text_of(stream: io.BufferedReader, opened: ExitStack) -> io.BufferedReader:
     """
     begins = stream.peek(_PIECE)
     kind = next((kind for sign, kind in _OTHERS if begins.startswith(sign)), None)
+    if begins[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
+        kind = "a tar archive: unpack it"
     if kind is not None:
         raise BadRequest(f"the file is {kind}")
     encoding = _encoding(begins)

@@ -6,11 +6,10 @@ The first row that is recognised fixes the format of the whole upload.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from unicodedata import normalize
 
 from app.core.errors import Unprocessable
 from app.core.limits import Meter, first_of
@@ -27,24 +26,23 @@ from app.formats.canonical import (
 from app.formats.columns.flat import (
     VERDICTS,
     codes_in,
+    further_answers,
     like_verdicts,
-    of_columns,
     second_verdicts,
     spelt_verdicts,
     texts_in,
-    why_unknown,
 )
+from app.formats.columns.unknown import of_columns, of_grades, why_unknown
 from app.formats.columns.verdicts import Heard, counted, is_like_nothing
 from app.formats.joining import Fault, Joined, Outcome, Piece
 from app.formats.registry import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, Prepared, candidates
+from app.imports.names import Names, fault_of_voters, with_judges_apart
 from app.imports.pieces import Pieces
 from app.imports.staging import Repeats, Staging
 from app.imports.tables import RawRow
 
 MOST_REASONS: Final = 1_000
 _MOST_WARNINGS: Final = 100
-_MOST_NAMES: Final = 20_000
-_MOST_ALIKE: Final = 5
 _ONLY_VOTES: Final = (
     "is a label, and no row of the upload is a pair: labels of a dataset that is there are added "
     "by `tribunal label DATASET FILE` (POST /v1/labels)"
@@ -58,77 +56,6 @@ class Read:
     row: ParsedRow | Piece
     is_vote: bool = False
     has_own_id: bool = True
-
-
-@dataclass(slots=True)
-class Names:
-    """The names of an upload by what they name, to find those that are nearly the same."""
-
-    alike: dict[str, dict[str, set[str]]] = field(default_factory=dict)
-    count: int = 0
-    like_nothing: dict[str, dict[str, None]] = field(default_factory=dict)
-
-    def add(self, row: ParsedRow) -> None:
-        """Take the names of a row."""
-        self._add("models", (row.model_a, row.model_b))
-        self._add("annotators", (vote.annotator for vote in row.votes))
-        self._add("judges", row.recorded)
-        for what, name in (("pairs", row.id), ("groups", row.group)):
-            self._note_nothing(what, name)
-
-    def _add(self, what: str, names: Iterable[str | None]) -> None:
-        known = self.alike.setdefault(what, {})
-        for name in names:
-            if name is None or self.count >= _MOST_NAMES:
-                continue
-            self._note_nothing(what, name)
-            spellings = known.setdefault(_seen_as(name), set())
-            self.count += name not in spellings
-            spellings.add(name)
-
-    def _note_nothing(self, what: str, name: str) -> None:
-        if is_like_nothing(name):
-            self.like_nothing.setdefault(what, {})[shown(name)] = None
-
-    def add_annotators(self, names: Iterable[str | None]) -> None:
-        """Take the names of people who voted on pairs of other rows."""
-        self._add("annotators", names)
-
-    def sentences(self) -> list[str]:
-        """Return which names look alike, and which look like no name."""
-        found = [
-            f"{what} named {', '.join(names)}: this is taken for a name; where it means that there "
-            "is none, leave the cell empty (null in JSON)"
-            for what, names in self.like_nothing.items()
-        ]
-        for what, known in self.alike.items():
-            near = [sorted(names) for names in known.values() if len(names) > 1]
-            listed = [" and ".join(_told_apart(names)) for names in near[:_MOST_ALIKE]]
-            more = f", and {len(near) - _MOST_ALIKE} more" if len(near) > _MOST_ALIKE else ""
-            if near:
-                is_plain = all(len(set(map(_composed, names))) == len(names) for names in near)
-                how = "case or blanks" if is_plain else "case, blanks or Unicode form"
-                found.append(
-                    f"{what} whose names differ only by {how} are kept apart: "
-                    f"{', '.join(listed)}{more}"
-                )
-        return found
-
-
-def _seen_as(name: str) -> str:
-    """Return a name as people see it: without its case, blanks and Unicode form."""
-    return "".join(_composed(name).split()).casefold()
-
-
-def _composed(name: str) -> str:
-    return normalize("NFKC", name)
-
-
-def _told_apart(names: Sequence[str]) -> Iterable[str]:
-    """Return names for a message; those that look the same by the numbers of their characters."""
-    forms = Counter(map(_composed, names))
-    for name in names:
-        yield ascii(name) if forms[_composed(name)] > 1 else shown(name)
 
 
 @dataclass(slots=True)
@@ -201,7 +128,7 @@ class Reader:
         # an answer names a request by the very id that it came with
         if not dialect.has_unique_ids:
             converted = with_trimmed_names(converted)
-        parsed = parse_row(converted, number)
+        parsed = with_judges_apart(parse_row(converted, number), self.heard)
         if not dialect.is_foreign:
             self._warn_of(row)
         for what, count in dialect.notes(row).items():
@@ -210,7 +137,10 @@ class Reader:
         return Read(parsed, prepared.is_vote, has_own_id)
 
     def _warn_of(self, row: Mapping[str, Any]) -> None:
+        further = further_answers(row)
         for name, near in misspelt_fields(row).items():
+            if name in further:
+                continue
             self.warn(f"{_plain(name)}: kept as metadata in {{n}} rows; did you mean {near}?")
         for name in VERDICTS:
             if name in row and row.get("human"):
@@ -247,9 +177,16 @@ class Reader:
         elif not parsed.recorded:
             for name in like_verdicts(parsed.metadata):
                 plain = _plain(name)
+                is_elsewhere = name in VERDICTS and self.dialect and self.dialect.is_foreign
+                how = (
+                    f"write the rows with prompt, response_a, response_b and {plain}, as the verdicts of "
+                    "this format stand elsewhere"
+                    if is_elsewhere
+                    else f"read it with --map label={plain} (parameter `map`)"
+                )
                 self.warn(
                     f"{plain}: looks like a verdict and is kept as metadata in {{n}} rows; if it says "
-                    f"which response is better, read it with --map label={plain} (parameter `map`)"
+                    f"which response is better, {how}"
                 )
 
     def _look_at_codes(self, columns: Mapping[str, Any], *, has_verdict: bool) -> None:
@@ -316,7 +253,7 @@ class Reader:
         if self.has_verdicts or not names:
             return []
         return [
-            f"no row has a label or a score, and {', '.join(names)} hold nothing but -1, 0, 1 or 2: if "
+            f"no row has a label or a score, and {', '.join(names)} hold nothing but -1, 0, 1, 2, true or false: if "
             f"they say which response is better, read one with --map label={names[0]}, and say with "
             "--coding what its numbers mean (parameters `map`, `coding`)"
         ]
@@ -409,7 +346,7 @@ def _keep_pair(staging: Staging, reader: Reader, made: Joined) -> None:
         reader.warn(made.note)
     before = staging.size
     try:
-        parsed = parse_row(with_trimmed_names(made.row), last.line)
+        parsed = with_judges_apart(parse_row(with_trimmed_names(made.row), last.line), reader.heard)
         staging.add(parsed, last.line, replace(_repeats(reader), may_contradict=True))
         reader.look_at(parsed)
     except (RowInvalid, RecursionError) as error:
@@ -425,7 +362,9 @@ def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
     if models is None and (short := whole_text(pair_id)) != pair_id:
         pair_id, models = short, staging.models(short)
     if models is None:
-        reason = f"no pair has the id {shown(piece.row['id'])}" if staging.rows else _ONLY_VOTES
+        reason = f"no pair has the id {shown(piece.row['id'])}"
+        if not staging.rows:
+            reason = f"{_ONLY_VOTES}{_but_texts(piece.row)}"
         reader.unmatched += 1
         reader.reject(piece.line, reason, piece.file_name)
         return
@@ -441,6 +380,9 @@ def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
         ParsedVote(vote.annotator, vote.label, vote.criterion, vote.details)
         for vote in joining.votes_of(row)
     ]
+    if fault := fault_of_voters((vote.annotator for vote in votes), reader.heard):
+        reader.reject(piece.line, fault, piece.file_name)
+        return
     staging.add_votes(pair_id, votes)
     reader.names.add_annotators(vote.annotator for vote in votes)
 
@@ -458,6 +400,8 @@ def _plain(name: str) -> str:
 
 
 def _but_texts(row: Mapping[str, Any]) -> str:
+    if grades := of_grades(row):
+        return f"; {grades}"
     texts = texts_in(row)
     return f"; the row has texts ({', '.join(map(shown, texts))})" if texts else ""
 

@@ -100,12 +100,16 @@ def is_csv(media_type: str, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Separated:
-    """How the cells of a table are separated, and whether its first line says so."""
+    """How the cells of a table are separated, and whether its first line says so.
+
+    `is_spaced`: a blank follows every separator.
+    """
 
     delimiter: str
     is_said: bool = False
     columns: int = 1
     known: int = 0
+    is_spaced: bool = False
 
 
 def separation(begins: str, declared: Declared) -> Separated:
@@ -113,7 +117,7 @@ def separation(begins: str, declared: Declared) -> Separated:
 
     What separates the most known columns is meant, then what separates the most.
     """
-    first = begins.lstrip("\ufeff").partition("\n")[0].strip().strip('"')
+    first = begins.lstrip("\ufeff").partition("\n")[0].strip('\r "')
     if first.lower().startswith("sep=") and len(first) == len("sep=;"):
         return Separated(declared.delimiter or first[-1], is_said=True)
     known = {*TARGETS, *declared.columns.values(), *_COLUMNS}
@@ -124,11 +128,15 @@ def separation(begins: str, declared: Declared) -> Separated:
 
 def _separated(begins: str, delimiter: str, known: set[str]) -> Separated:
     try:
-        header = next(csv.reader(io.StringIO(begins.lstrip("\ufeff")), delimiter=delimiter), [])
+        rows = csv.reader(io.StringIO(begins.lstrip("\ufeff\r\n")), delimiter=delimiter)
+        header = next(rows, [])
     except csv.Error:
         header = []
     names = [name.strip() for name in header]
-    return Separated(delimiter, columns=len(names), known=len(known.intersection(names)))
+    # blanks after every separator belong to none of the cells
+    is_spaced = len(header) > 1 and all(name[:1] == " " for name in header[1:])
+    count = len(known.intersection(names))
+    return Separated(delimiter, columns=len(names), known=count, is_spaced=is_spaced)
 
 
 def csv_rows(
@@ -148,8 +156,10 @@ def csv_rows(
     try:
         if found.is_said:
             next(lines, None)
-        table = csv.reader(lines, delimiter=found.delimiter, strict=True)
-        header = _header(table, limits)
+        table = csv.reader(
+            lines, delimiter=found.delimiter, strict=True, skipinitialspace=found.is_spaced
+        )
+        header = _header(table, lines, limits)
         places = said.of(header)
         while True:
             line = lines.begin_row()
@@ -162,9 +172,15 @@ def csv_rows(
                     row = RawRow(line, values, not_kept=_nameless(header, cells))
                     yield within_limits(row, lines.size, limits)
             except (csv.Error, RowInvalid) as error:
-                yield RawRow(line, reason=f"not a row of the table: {error}")
+                yield RawRow(line, reason=f"not a row of the table: {in_words(error)}")
     finally:
         text.detach()
+
+
+def in_words(error: Exception) -> str:
+    """Return what is wrong with a row; what the reader of tables says of its end is no cause."""
+    said = str(error)
+    return "a quote in it is not closed" if said == "unexpected end of data" else said
 
 
 @dataclass(slots=True)
@@ -201,9 +217,15 @@ class _Lines:
         return line
 
 
-def _header(table: Any, limits: Limits) -> list[str]:
+def _header(table: Any, lines: _Lines, limits: Limits) -> list[str]:
+    """Return the names of the columns, in the first line that is not empty."""
+    header: list[str] = []
     try:
-        header = [name.strip() for name in next(table, [])]
+        while not any(header):
+            lines.begin_row()
+            header = [name.strip() for name in next(table)]
+    except StopIteration:
+        pass
     except csv.Error as error:
         raise BadRequest(f"line 1 of the table is not a header: {error}") from error
     if _NOT_UTF8.search("".join(header)):
@@ -259,6 +281,12 @@ def _checked(header: Sequence[str], cells: list[str]) -> list[str]:
         raise BadRequest("the file is a table in Markdown: save it as CSV")
     if len(cells) > len(header) and not any(map(str.strip, cells[len(header) :])):
         del cells[len(header) :]  # some programs end every line with a delimiter
+    if len(header) == 1 and len(cells) > 1:
+        raise BadRequest(
+            f"the first line of the table names one column, {shown(header[0])}, and a later one has "
+            f"{len(cells)} cells: if it is a title or a remark, remove it, so that the names of the "
+            "columns stand in the first line"
+        )
     if len(cells) != len(header):
         raise RowInvalid(f"it has {len(cells)} cells, the header {len(header)}")
     for name, cell in zip(header, cells, strict=True):

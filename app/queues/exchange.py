@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -36,7 +36,43 @@ from app.queues.schemas import AnswerIn, Tool
 _ITEM: Final = "item"
 _MOST_REJECTED: Final = 1_000
 _LONGEST_SECONDS: Final = 1e9
-_MODULES: Final[Mapping[str, Any]] = {"label_studio": label_studio, "argilla": argilla}
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """What a queue needs of a tool's format."""
+
+    place: str
+    """The field of a task that holds what its readers do not see."""
+    first_is: str
+    """The name in `place` of the response that stands first."""
+    matches: Callable[[Mapping[str, Any]], bool]
+    prepared: Callable[[Mapping[str, Any], Heard], Sequence[Mapping[str, Any]]]
+    convert: Callable[[Mapping[str, Any], int], Mapping[str, Any]]
+    rows: Callable[[Given, Options, Loss], Iterator[dict[str, Any]]]
+    notes: Callable[[Mapping[str, Any]], Mapping[str, int]]
+
+
+_FORMATS: Final[Mapping[Tool, _Format]] = {
+    "label_studio": _Format(
+        place="data",
+        first_is=label_studio.LEFT_IS,
+        matches=label_studio.matches,
+        prepared=label_studio.prepared,
+        convert=label_studio.convert,
+        rows=label_studio.rows,
+        notes=label_studio.notes,
+    ),
+    "argilla": _Format(
+        place="metadata",
+        first_is=argilla.RESPONSE1_IS,
+        matches=argilla.matches,
+        prepared=argilla.prepared,
+        convert=argilla.convert,
+        rows=argilla.rows,
+        notes=lambda task: {},  # counted while a record is prepared
+    ),
+}
 
 
 async def export(running: Runtime, ref: str, tool: Tool) -> tuple[str, str]:
@@ -51,13 +87,13 @@ async def export(running: Runtime, ref: str, tool: Tool) -> tuple[str, str]:
 
 
 def _written(items: Sequence[Any], texts: Mapping[int, Any], tool: Tool, seed: int) -> str:
-    options, loss = Options(seed=seed), Loss()
+    options, loss, form = Options(seed=seed), Loss(), _FORMATS[tool]
     tasks = []
     for row in items:
         pair = {"id": row.id, **texts_of(texts[row.pair_seq]), "human": [], "judges": {}}
         given = Given({**pair, "metadata": {}}, {}, frozenset())
-        [task] = _MODULES[tool].rows(given, options, loss)
-        task["data" if tool == "label_studio" else "metadata"][_ITEM] = row.id
+        [task] = form.rows(given, options, loss)
+        task[form.place][_ITEM] = row.id
         tasks.append(task)
     return json.dumps(tasks, indent=1) + "\n"
 
@@ -217,36 +253,21 @@ def _votes(file: UploadedFile, seed: int) -> _Read:
 def _votes_of(line: int, row: Any, seed: int, heard: Heard) -> Iterator[Vote]:
     if not isinstance(row, dict):
         raise RowInvalid("is no object")
-    module, place = next(
-        (
-            (one, at)
-            for one, at in ((label_studio, "data"), (argilla, "metadata"))
-            if one.matches(row)
-        ),
-        (None, ""),
-    )
-    if module is None:
+    form = next((one for one in _FORMATS.values() if one.matches(row)), None)
+    if form is None:
         raise RowInvalid("is neither a task of Label Studio nor a record of Argilla")
     heard.line = line
-    item = _item_of(row, place)
-    for task in module.prepared(row, heard):
-        name = _FIRST[module.__name__]
+    item = _item_of(row, form.place)
+    for one in form.prepared(row, heard):
         # a tool may drop the field; the side follows from seed and item
-        fields = {name: first_side(seed, item), **task[place]}
-        first, task = side_read(fields, name), {**task, place: fields}
-        if module is label_studio:  # Argilla's are counted while a record is prepared
-            heard.notes.update(label_studio.notes(task))
-        for vote in module.convert(task, line)["human"]:
+        fields = {form.first_is: first_side(seed, item), **one[form.place]}
+        first, task = side_read(fields, form.first_is), {**one, form.place: fields}
+        heard.notes.update(form.notes(task))
+        for vote in form.convert(task, line)["human"]:
             if vote.get("annotator") is None:
                 raise RowInvalid("an answer names no annotator")
             who = read_trimmed_name(str(vote["annotator"]))
             yield Vote(line, item, who, vote["label"], first, vote)
-
-
-_FIRST: Final = {
-    label_studio.__name__: label_studio.LEFT_IS,
-    argilla.__name__: argilla.RESPONSE1_IS,
-}
 
 
 def _item_of(row: Mapping[str, Any], place: str) -> str:

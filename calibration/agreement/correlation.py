@@ -115,6 +115,8 @@ def _estimate(value: float, others: FloatArray, n: int, level: float) -> Estimat
     limit = 1 - _ROUNDING
     z = np.arctanh(np.clip(others, -limit, limit))
     spread = float(np.sqrt((count - 1) / count * np.sum((z - z.mean()) ** 2)))
+    if spread <= _ROUNDING:  # the blocks are alike, and an interval of no width would be false
+        return Estimate(value, None, None, level, n)
     half = float(scipy.stats.t.isf((1 - level) / 2, count - 1)) * spread
     middle = float(np.arctanh(value))
     return Estimate(value, float(np.tanh(middle - half)), float(np.tanh(middle + half)), level, n)

@@ -30,6 +30,8 @@ from calibration.intervals.jackknife import jackknife_ratio
 
 ShareMethod = Literal["effective_trials", "jackknife", "percentile"]
 _BISECTIONS = 60
+# a smaller error is that of rounding
+_NO_SPREAD = 1e-12
 
 
 def estimate_share(
@@ -330,7 +332,7 @@ def logit_limits(value: float, standard_error: float, quantile: float) -> Limits
     logit(value) +- quantile x standard_error / (value (1 - value)); it never leaves [0, 1] and is
     longer towards the middle. None at 0 and 1 or without spread, where it would have no width.
     """
-    if not 0 < value < 1 or standard_error <= 0:
+    if not 0 < value < 1 or standard_error <= _NO_SPREAD:
         return NO_LIMITS
     centre = scipy.special.logit(value)
     half = quantile * standard_error / (value * (1 - value))

@@ -205,17 +205,23 @@ def _gaps(data: Verdicts, place: IntArray, n_bins: int, groups: Groups) -> _Gaps
     observed = np.sqrt(shrink * (influence**2).sum(axis=0))
     calibrated = data.confidence * (1 - data.confidence)
     least = np.sqrt(np.bincount(place, weights=calibrated, minlength=n_bins)) / n
-    observed = np.maximum(observed, _error_of_alike(data, place, n_bins, groups))
+    alike, mixed = _errors_unseen(data, place, n_bins, groups)
+    observed = np.maximum(
+        observed, np.where(observed > _NO_SPREAD, alike, np.maximum(alike, mixed))
+    )
     error = np.maximum(observed, least)
     is_clear = np.abs(value) > np.sqrt(np.log(groups.n_groups)) * error
     return _Gaps(value, np.where(is_clear, observed, error), is_clear)
 
 
-def _error_of_alike(data: Verdicts, place: IntArray, n_bins: int, groups: Groups) -> FloatArray:
-    """Standard error z / (trials + z^2) x (share of the verdicts) of bins of one kind, else 0.
+def _errors_unseen(
+    data: Verdicts, place: IntArray, n_bins: int, groups: Groups
+) -> tuple[FloatArray, FloatArray]:
+    """Standard errors of bins whose groups do not differ, where groups show none.
 
-    z of it is how far Wilson's interval reaches from a share of 0 or 1; trials count verdicts of a
-    group as if they were all the same.
+    Of a bin of one kind it is z / (trials + z^2) x (share of the verdicts): z of it is how far
+    Wilson's interval reaches from a share of 0 or 1. Of a bin of both kinds it is that of a share.
+    Trials count verdicts of a group as if they were all the same.
     """
     size = np.bincount(place, minlength=n_bins)
     right = np.bincount(place, weights=data.correct, minlength=n_bins)
@@ -223,8 +229,11 @@ def _error_of_alike(data: Verdicts, place: IntArray, n_bins: int, groups: Groups
     squares = (cell.reshape(-1, n_bins).astype(np.float64) ** 2).sum(axis=0)
     trials = size**2 / np.maximum(squares, 1)
     z = -float(scipy.special.ndtri(groups.tail))
-    error = size / size.sum() * z / (trials + z**2)
-    return np.where((right == 0) | (right == size), error, 0.0)
+    share = size / size.sum()
+    accuracy = right / np.maximum(size, 1)
+    is_alike = (right == 0) | (right == size)
+    mixed = share * np.sqrt(accuracy * (1 - accuracy) / np.maximum(trials, 1))
+    return np.where(is_alike, share * z / (trials + z**2), 0.0), np.where(is_alike, 0.0, mixed)
 
 
 class _Noise(NamedTuple):

@@ -41,6 +41,8 @@ from calibration.reliability.measures import Verdicts, auprc, bin_of, checked_ve
 # With fewer verdicts to an occupied bin the squares are mostly chance and no interval holds.
 LEAST_VERDICTS_PER_BIN = 5
 _BISECTIONS = 60
+# A smaller spread of resamples is that of rounding.
+_NO_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,10 @@ def estimate_brier_parts(
     bias = max(float(drawn.mean()) - parts.reliability, 0.0)
     between = (accuracy.low, accuracy.high)
     shifted = _shifted(max(parts.reliability - bias, 0.0), data, between)
-    resolution = _limits(parts.resolution, _resolution_of(sums), occupied.size - 1, bootstrap)
+    drawn = _resolution_of(sums)
+    resolution = _limits(parts.resolution, drawn, occupied.size - 1, bootstrap)
+    if np.ptp(drawn) <= _NO_SPREAD:  # the groups are alike
+        resolution = NO_LIMITS
     if parts.uncertainty == 0:
         resolution = Limits(0.0, uncertainty.high)
     return BrierPartEstimates(

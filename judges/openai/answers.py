@@ -11,7 +11,7 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -30,7 +30,7 @@ from judges.types import FailureKind, JudgeFailure
 
 _SHOWN_LENGTH: Final = 300
 _REFUSING: Final = re.compile(
-    r"content.?filter|safety|refus|sensitive|prohibited|recitation|blocklist|spii|guardrail|moderat",
+    r"content.?filter|safety|refus|sensitive|prohibited|recitation|blocklist|spii|guardrail|moderat|toxic",
     re.IGNORECASE,
 )
 _OVERFLOWING: Final = ("model_context_window_exceeded", "context_length_exceeded")
@@ -38,6 +38,7 @@ _CUT: Final = ("length", "max_tokens", "max_output_tokens")
 #: At temperature 0 no label's log-probability may lead that of the sampled token by more.
 _FAR_AHEAD: Final = math.log(2)
 _MOSTLY: Final = 0.5
+_MOST_SIDES: Final = 3  # both responses, and neither
 
 _REASONING_NAMES: Final = (
     r"(?:[a-z]+[:_])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|scratch_?pad|reflection)"
@@ -58,7 +59,7 @@ _REASONING_STARTS: Final = re.compile(
 _MARKUP: Final = re.compile(
     r"<\|[^|<>\s]{1,64}\|?>|<\|?[^|<>\s]{1,64}\|>|<\uff5c[^<>]{1,64}\uff5c>"
     r"|</?(?:s|bos|eos|pad|start_of_turn|end_of_turn|answer|verdict|final|result|output"
-    r"|response|choice|b|strong|em)>",
+    r"|response|choice|label|winner|preference|decision|judge?ment|selection|b|strong|em)>",
     re.IGNORECASE,
 )
 # punctuation of other scripts, one character for one: places stay
@@ -103,6 +104,17 @@ _AGAINST: Final = re.compile(
     r"\W*+(?:(?:because|since|as|for)\s+)?(?:(?:it|this|that)(?:\s+(?:one|response|answer|option))?\s+)?"
     r"(?:(?:is|was|looks|seems)\s+)?(?:clearly\s+|much\s+|slightly\s+|far\s+)?"
     r"(?:not?|wrong|incorrect|worse|worst|inferior|bad|false|fails?|failed|loses|lost|lacks?|misses)\b",
+    re.IGNORECASE,
+)
+# the same anywhere behind it; {label} stands for the label
+_SPEAKS_AGAINST: Final = (
+    r"(?<![^\W_])(?:{label}|it|this(?:\s+(?:one|response|answer|option))?)\s+(?:is|was|looks|seems)\s+"
+    r"(?:(?:clearly|much|slightly|far|the|a|significantly|actually|overall)\s+)*"
+    r"(?:worse|worst|inferior|weaker|weakest|poorer|wrong|incorrect"
+    r"|not\s+(?:the\s+)?(?:better|best|correct|right|preferred|stronger))(?![^\W_])"
+)
+_STATED: Final = re.compile(
+    r"(?:confidence|certainty|probability|likelihood)\W{1,5}(?:is\W{1,3}|of\W{1,3})?(\d{1,3}(?:\.\d{1,6})?)(?!\d)",
     re.IGNORECASE,
 )
 _TAKEN_BACK: Final = re.compile(
@@ -280,7 +292,7 @@ def _find_label(text: str, matcher: LabelMatcher, *, is_cut: bool) -> _Said | No
     if than is not None and matcher.index(than) in (None, index):
         return None
     rest = found.string[found.end() :]
-    if any(_names(rest, label) for label in others) or _is_taken_back(rest, index):
+    if any(_names(rest, label) for label in others) or _is_taken_back(rest, index, matcher):
         return None
     if found["percent"] is not None:
         # less than half would be for another label
@@ -290,10 +302,26 @@ def _find_label(text: str, matcher: LabelMatcher, *, is_cut: bool) -> _Said | No
     return _Said(index, found.start("label"))
 
 
-def _is_taken_back(rest: str, index: int) -> bool:
+def _is_taken_back(rest: str, index: int, matcher: LabelMatcher) -> bool:
     """Return whether what follows a label speaks against it."""
+    if not rest.strip() or _TAKEN_BACK.search(rest) is not None:
+        return bool(rest.strip())
+    if len(matcher.labels) > _MOST_SIDES:
+        return False  # a rating, which says how much is wrong
     is_other = index < len(_OTHER_WINS) and _OTHER_WINS[index].search(rest) is not None
-    return is_other or bool(_AGAINST.match(rest) or _TAKEN_BACK.search(rest))
+    against = _SPEAKS_AGAINST.replace("{label}", re.escape(matcher.labels[index]))
+    stated = _STATED.search(rest)
+    return (
+        is_other
+        or _AGAINST.match(rest) is not None
+        or re.search(against, rest, re.IGNORECASE) is not None
+        # a share of 1 or of 100; less than half would be for another label
+        or (stated is not None and not _is_more_than_half(float(stated[1])))
+    )
+
+
+def _is_more_than_half(number: float) -> bool:
+    return number > (0.5 if number <= 1 else 50)
 
 
 def _is_verdict(found: re.Match[str]) -> bool:
@@ -342,7 +370,7 @@ def _pattern(labels: tuple[str, ...], is_any_case: bool) -> re.Pattern[str]:
 
 def _position_of(said: _Said, text: str, reply: Reply, matcher: LabelMatcher) -> int | None:
     """Return the index of the position where the label that the text names was sampled."""
-    tokens = [bare(position.token) for position in reply.positions]
+    tokens = [bare(position.token).translate(_NARROW) for position in reply.positions]
     whole = "".join(tokens)
     start = 0
     has_reasoning = reply.reasoning or text.strip() != reply.text.strip()
@@ -361,6 +389,7 @@ def _read_position(position: Position, reading: Reading) -> LabelProbabilities |
     matcher = reading.matcher
     if not position.top:
         return unparseable("log-probs were asked for, and the list of them is empty")
+    position = _narrowed(position)
     if position.is_foreign:
         return unparseable(f"the log-probs lack the sampled token {position.token[:40]!r}")
     in_quotes = matcher.index(position.token) is None
@@ -368,12 +397,15 @@ def _read_position(position: Position, reading: Reading) -> LabelProbabilities |
     sampled = index_of(position.token)
     if position.is_one_hot and sampled is not None:
         return _vote(sampled, reading)
-    note_tokens([(entry.token, entry.logprob) for entry in position.top], matcher.labels, index_of)
-    said = read_label_probabilities(position.top, matcher, in_quotes=in_quotes)
+    top = position.top or ()
+    note_tokens([(entry.token, entry.logprob) for entry in top], matcher.labels, index_of)
+    said = read_label_probabilities(top, matcher, in_quotes=in_quotes)
     said = reading.with_enough_mass(said, position.token)
     if isinstance(said, JudgeFailure):
         return said
-    listed = [entry.logprob for entry in position.top if index_of(entry.token) is not None]
+    if sampled is not None and len({entry.token for entry in top}) == 1:
+        return _vote(sampled, reading)  # a list of one token says nothing of the other label
+    listed = [entry.logprob for entry in top if index_of(entry.token) is not None]
     if position.is_joined and len(listed) == 1 and (said.outside_mass or 0.0) >= _MOSTLY:
         return unparseable("no label among the most probable tokens but the sampled one")
     if reading.is_greedy and _is_overruled(position, listed):
@@ -382,6 +414,12 @@ def _read_position(position: Position, reading: Reading) -> LabelProbabilities |
             " at temperature 0"
         )
     return said
+
+
+def _narrowed(position: Position) -> Position:
+    """Return a position with its tokens in letters of the usual width."""
+    top = [entry._replace(token=entry.token.translate(_NARROW)) for entry in position.top or ()]
+    return replace(position, token=position.token.translate(_NARROW), top=tuple(top))
 
 
 def _is_overruled(position: Position, of_labels: Sequence[object]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -32,19 +32,29 @@ _LOGPROBS: Final = frozenset({"logprobs", "top_logprobs"})
 _UNSUPPORTED: Final = re.compile(
     r"not supported|unsupported|does not support|doesn't support|deprecated|not (allowed|permitted)"
     r"|cannot both be|unknown (field|parameter|name)|unrecognized|not available|extra inputs"
-    r"|only the default|not enabled|not compatible|incompatible|not implemented|not valid for"
+    r"|only the default|not enabled|not compatible|incompatible|not valid for|\bunavailable\b"
+    r"|not (yet |currently )?implemented|cannot (return|provide|compute)|logits_all"
     r"|only \S+ is (allowed|supported)|may only be set|must be (set to )?(1|false|none|null)\b"
     r"|not recogni[sz]ed|unexpected (field|parameter|keyword)|unknown argument|cannot find field"
     r"|(do|is|are)(n't| not) (yet |currently )?(support|supported|allow|allowed|accept|accepted|permitted)\b"
     r"|cannot (be )?used?\b|can't (be )?used?\b|no longer (supports?|supported|accepts?|accepted)|not accepted"
-    r"|(was|were) unexpected|invalid (field|parameter|argument|key)|is invalid for|not a valid parameter"
-    r"|\b(is|are) disabled|is fixed\b|has to be 1\b",
+    r"|(was|were) unexpected|invalid (field|parameter|argument|key)|is (invalid|illegal)|not a valid parameter"
+    r"|\b(is|are) disabled|is fixed\b|has to be 1\b"
+    # of another type than the one that is sent
+    r"|invalid type|not a valid (integer|number|bool)|valid (integer|number)\b|expected (an? )?(int|[iu]\d+|bool|num)"
+    r"|\u4e0d\u652f\u6301|\u975e\u6cd5",  # Chinese: not supported, illegal
+    re.IGNORECASE,
+)
+# 0 is refused, and the server's own temperature is the only other one that is known to be taken
+_TEMPERATURE_REFUSED: Final = re.compile(
+    r"positive|\brange\b|greater than|should be|must be|(in|between) ?[\[(]?\d|invalid|at least"
+    r"|\u53d6\u503c",  # Chinese: range of values
     re.IGNORECASE,
 )
 # a smaller number would be taken: which one is for the settings to say
 _OF_VALUE: Final = re.compile(
     r"at most|<=|less than|must be between|no more than|maximum (is|value|of)|out of range|up to \d"
-    r"|expected a value|greater than|at least|minimum value",
+    r"|expected a value|greater than|at least|minimum value|should be in|too (large|small|low|high)|>=",
     re.IGNORECASE,
 )
 _SYSTEM_REFUSED: Final = re.compile(
@@ -56,7 +66,11 @@ _SYSTEM_REFUSED: Final = re.compile(
     r"|must (start|begin) with.{0,20}user|messages\W{1,3}0\W{1,3}role|valid role.{0,10}\buser\b"
     r"|\brole:? must be.{0,5}(in\b|one of\b|user\b).{0,10}|should be ['\"`]user['\"`] or\b"
     r"|\brole:? system\b.{0,40}(not|n't|unsupported|invalid)"
-    r"|(invalid|unexpected|unsupported|unknown) role:? system\b|role must be in\b",
+    r"|(invalid|unexpected|unsupported|unknown) role:? system\b|role must be in\b"
+    r"|(unknown variant|received|got) ['\"`]?system['\"`]?(?!\w|\s\w)|role of message.{0,60}must be.{0,5}user"
+    r"|first message (to be|must use).{0,20}user|alternate between user and|only user messages"
+    r"|developer (role|message|prompt)s?\b.{0,40}(not|n't|unsupported)"
+    r"|\u4e0d\u652f\u6301.{0,6}system|system.{0,12}\u4e0d\u652f\u6301",  # Chinese: not supported
     re.IGNORECASE | re.DOTALL,
 )
 # fields of `extra_body` that keep a model to its labels, or are about the log-probs of an answer
@@ -68,15 +82,31 @@ _KEEP_TO_LABELS: Final = frozenset(
         "stop_token_ids", "structured_outputs", "top_logprobs", "top_logprobs_num",
     }
 )  # fmt: skip
+# names beside those of other scripts, which have no spaces between words
 _FIELD: Final = re.compile(
-    r"(?<![\w.])(max_tokens|top_logprobs|logprobs)(?!\w)"
+    r"(?<![\w.])(max_tokens|top_logprobs|logprobs|log probabilities)(?!\w)"
     # this one is a word of the language, too, and may come from a prompt that the server repeats
     r"|(?:(?<=[\['\"`])|(?<=: )|(?<=parameter )|(?<![\w.]))(temperature)(?:(?=['\"`\]:]|\s?=\s?\d)"
-    r"|(?=\s+(?:is|does|may|must|cannot|isn't|has|parameter|value|setting|field|option|argument|\d)\b)"
+    r"|(?=\s+(?:is|does|may|must|should|cannot|isn't|has|parameter|value|setting|field|option|argument|\d)\b)"
+    r"|(?=\s?(?:\u53c2\u6570|\u53d6\u503c|\u5fc5\u987b|\u5e94))"  # Chinese: parameter, value, must, should
     r"|(?:(?<=: temperature)|(?<=parameter temperature)|(?<=support temperature)|(?<=supports temperature)"
     r"|(?<=setting temperature)|(?<=allow temperature)|(?<=accept temperature))(?!\w))",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
+_IN_WORDS: Final = "log probabilities"
+# what others call a field of ours
+_ALIASES: Final = {
+    _IN_WORDS: "logprobs", "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens", "max_new_tokens": "max_tokens", "top_n_tokens": "top_logprobs",
+}  # fmt: skip
+# fields of `extra_body`, at any depth, of tokens that may be billed besides those of the answer
+_OTHER_LIMITS: Final = frozenset(
+    {
+        "budget_tokens", "max_thinking_tokens", "min_tokens", "n_predict", "num_predict",
+        "reasoning_budget", "thinking_budget", "thinking_token_budget",
+    }
+)  # fmt: skip
+_DEEPEST: Final = 5
 _PARAMETER: Final = re.compile(r"\bparam '([a-z_]+)'")
 _log = logging.getLogger(__name__)
 
@@ -189,12 +219,17 @@ class Bodies:
     def _advice(self, message: str, sent: Mapping[str, Any]) -> str:
         if _SYSTEM_REFUSED.search(message) and self._settings.system_role == "system":
             return 'set system_role = "user"'
-        named = [name for name in _LEARNED if re.search(rf"\b{name}\b", message) and name in sent]
-        if not named or not self._settings.extra_body.keys().isdisjoint(named):
+        places = {name: re.search(rf"\b{name}\b", message) for name in (*_LEARNED, *_ALIASES)}
+        theirs = sorted((found.start(), name) for name, found in places.items() if found)
+        named = [ours for _, name in theirs if (ours := _ALIASES.get(name, name)) in sent]
+        if not named or not self._settings.extra_body.keys().isdisjoint(
+            {*named, *(name for _, name in theirs)}
+        ):
             return "change extra_body" if named else ""
         if named[0] == "max_tokens":
             return f'set max_tokens, or omit = ["max_tokens"] and {RENAMED_LIMIT} in extra_body'
-        return f'set {named[0]}, or omit = ["{named[0]}"]'
+        setting = "top_logprobs" if named[0] in _LOGPROBS else named[0]
+        return f'set {setting}, or omit = ["{named[0]}"]'
 
     def _common(self, tokens: int | None = None) -> dict[str, Any]:
         settings = self._settings
@@ -239,15 +274,18 @@ class Bodies:
         The name may stand in quotes or not. Where several are named, it is the one that the error
         gives as its parameter, or else the first.
         """
-        if not _UNSUPPORTED.search(message) or _OF_VALUE.search(message):
-            return None
+        is_unsupported = bool(_UNSUPPORTED.search(message)) and not _OF_VALUE.search(message)
         mine = set(_LEARNED) - self._settings.extra_body.keys()
         if self._settings.temperature:
             mine.discard("temperature")
         named = [name.lower() for name in _PARAMETER.findall(message)]
         named += [(field or word).lower() for field, word in _FIELD.findall(message)]
-        for name in named:
-            if name in mine and name in sent:
+        named = ["logprobs" if name == _IN_WORDS else name for name in named]
+        named = [name for name in named if name in sent]
+        if named[:1] == ["temperature"] and _TEMPERATURE_REFUSED.search(message):
+            is_unsupported, mine = True, mine & {"temperature"}
+        for name in named if is_unsupported else ():
+            if name in mine:
                 return "logprobs" if name in _LOGPROBS else name
         return None
 
@@ -255,7 +293,18 @@ class Bodies:
 def _most_tokens(body: Mapping[str, Any]) -> int:
     limits = [limit for name in LIMITS if (limit := _positive(body.get(name)))]
     copies = max(_positive(body.get(name)) or 1 for name in ("n", "best_of"))
-    return (max(limits) if limits else UNLIMITED) * copies
+    others = [limit for name, one in body.items() for limit in _other_limits(name, one)]
+    besides = sum(_positive(limit) or UNLIMITED for limit in others if limit != 0)
+    return ((max(limits) if limits else UNLIMITED) + besides) * copies
+
+
+def _other_limits(name: str, value: object, depth: int = 0) -> Iterator[object]:
+    """Yield the limits of thoughts, and those that a server reads in place of ours."""
+    if isinstance(value, Mapping) and depth < _DEEPEST:
+        for inner, one in value.items():
+            yield from _other_limits(str(inner), one, depth + 1)
+    elif name in _OTHER_LIMITS or (depth > 0 and name in LIMITS):
+        yield value
 
 
 def _positive(value: object) -> int | None:

@@ -25,6 +25,7 @@ _HALF: Final = 0.5
 _SHORTEST: Final = 1e-3  # seconds
 _LONG_WAIT: Final = 0.25
 _MUCH_LONGER: Final = 2.0
+_CAUTION: Final = 1 / 16
 # seconds, and milliseconds, that are a moment in Unix time and no wait
 _MOMENT: Final = 1e9
 _MOMENT_MILLISECONDS: Final = 1e12
@@ -44,6 +45,7 @@ class AdaptiveSlots:
         self._most = most
         self._allowed = float(most if first is None else min(first, most))
         self._quickest = math.inf
+        self._refused_at = math.inf
         self._used = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._decreases = 0
@@ -67,11 +69,20 @@ class AdaptiveSlots:
         """Record an overload reported to a request whose slot yielded `since`."""
         if since == self._decreases:
             self._decreases += 1
+            self._refused_at = self.allowed
             self._allowed = max(1.0, self._allowed * _SHRINK)
 
     def answered(self) -> None:
-        """Record a successful answer."""
+        """Record a successful answer.
+
+        The number at which the server complained last is reached again in small steps only: a server
+        that refuses a second request would otherwise refuse every other one.
+        """
+        if self.allowed >= self._refused_at:
+            self._refused_at = math.inf
         step = 1.0 if self._decreases == 0 else 1.0 / self._allowed
+        if self._allowed + step >= self._refused_at:
+            step *= _CAUTION
         self._allowed = min(float(self._most), self._allowed + step)
         self._wake()
 
@@ -147,6 +158,7 @@ class CallFailed(Exception):
         retry: False, True, or the delay in seconds before the next attempt.
         usage: What the call cost; None if that is unknown.
         sent: The body of a request that the server refused.
+        words: What the server said to it.
     """
 
     def __init__(
@@ -156,12 +168,14 @@ class CallFailed(Exception):
         retry: bool | float = False,
         usage: TokenUsage | None = _NOTHING,
         sent: Mapping[str, Any] | None = None,
+        words: str = "",
     ) -> None:
         super().__init__(f"{failure.kind}: {failure.detail}")
         self.failure = failure
         self.retry = retry
         self.usage = usage
         self.sent = sent
+        self.words = words
 
 
 @dataclass(slots=True)
@@ -215,6 +229,15 @@ def from_now(number: float, now: float) -> float:
     if number >= _MOMENT_MILLISECONDS:
         number /= 1000
     return number - now if number >= _MOMENT else number
+
+
+def clock_of(headers: Mapping[str, str], now: float) -> float:
+    """Return the Unix time by the server's clock, by ours where a response does not say.
+
+    A moment to wait for is one of the server's clock, which may be minutes away from ours.
+    """
+    theirs = _seconds_until(headers.get("date", ""), 0.0)
+    return theirs if theirs >= _MOMENT else now
 
 
 def _seconds_until(date: str, now: float) -> float:

@@ -21,7 +21,10 @@ _MAX_NAMES_SHOWN: Final = 10
 _DATED: Final = re.compile(r"-(?:20\d\d-?\d\d-?\d\d|\d{4}|latest)\Z")
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _DECODED: Final = ("content-encoding", "content-length", "transfer-encoding")
-_ANY_NAME: Final = ("llamacpp", "llama.cpp")  # these servers answer by any name
+# these servers answer by any name
+_ANY_NAME: Final = ("llamacpp", "llama.cpp", "koboldcpp", "tabbyapi")
+_NAME_FIELDS: Final = ("id", "name", "model", "slug", "model_id", "modelId", "model_name", "key")
+_MORE: Final = ("has_more", "nextPageToken", "next_page_token", "next")  # the list goes on
 
 
 def clients_of(
@@ -79,36 +82,58 @@ def missing_model(content: object, model: str) -> str | None:
     """Return what is wrong if a list of models lacks `model`; None if it holds it.
 
     A server may take a name that it does not list: without the tag `:latest`, without `models/`,
-    without the date of a version, with a variant such as `:free` behind it, or any name at all.
+    without the date of a version, with a variant such as `:free` behind it, or any name at all. It
+    may also list a part of its models, or those that can be deployed under names of one's own.
     """
-    listed = content
-    if isinstance(content, dict):
-        listed = content.get("data", content.get("models"))
-    if not isinstance(listed, list):
+    known = models_in(content)
+    if known is None:
         return "it answers, but not with a list of models"
-    known = [{"id": one} if isinstance(one, str) else one for one in listed]
-    known = [one for one in known if isinstance(one, dict)]
-    names = [str(one.get("id") or one.get("name")) for one in known]
-    if any(one.get("owned_by") in _ANY_NAME for one in known):
+    if any(str(one.get("owned_by")).lower() in _ANY_NAME for one in known):
+        return None
+    if any("lifecycle_status" in one for one in known):  # Azure: deployments have other names
+        return None
+    if isinstance(content, Mapping) and any(content.get(name) for name in _MORE):
         return None
     plain = {_plain(name) for one in known for name in _names(one)}
     wanted = _plain(model)
     if any(_is_served(wanted, name) for name in plain):
         return None
+    names = [next(iter(_names(one)), "?") for one in known]
     shown = ", ".join(names[:_MAX_NAMES_SHOWN]) or "none"
     return f"no model {model!r}; the server has {shown}"
+
+
+def models_in(content: object) -> list[Mapping[str, Any]] | None:
+    """Return the models that a body lists under whatever name; None if it lists none."""
+    if isinstance(content, list):
+        named = [{"id": one} if isinstance(one, str) else one for one in content]
+        return [one for one in named if isinstance(one, Mapping)]
+    if not isinstance(content, Mapping):
+        return None
+    inner = [content.get("data"), content.get("models"), *content.values()]
+    lists = [one for one in inner if isinstance(one, list)]
+    listed = next((models for one in lists if (models := _with_names(one))), None)
+    if listed is None and isinstance(content.get("data"), Mapping):
+        listed = models_in(content["data"])
+    return [] if listed is None and lists else listed
+
+
+def _with_names(listed: list[Any]) -> list[Mapping[str, Any]] | None:
+    models = models_in(listed)
+    return models if models and any(map(_names, models)) else None
 
 
 def _names(listed: Mapping[str, Any]) -> list[str]:
     """Return all names by which a server takes one model."""
     aliases = listed.get("aliases")
-    named = [listed.get(field) for field in ("id", "name", "model", "slug")]
+    named = [listed.get(field) for field in _NAME_FIELDS]
     return [str(name) for name in (*named, *(aliases if isinstance(aliases, list) else ())) if name]
 
 
 def _is_served(model: str, listed: str) -> bool:
-    variant = "/" in model and model.rpartition(":")[0] == listed
-    dated = model == _DATED.sub("", listed)
+    variant = "/" in model and listed in (model.rpartition(":")[0], model.partition("#")[0])
+    undated = _DATED.sub("", listed)
+    dated = model in (undated, f"{undated}-latest", f"{undated}-0")
     every = listed.endswith("*") and model.startswith(listed[:-1])
     return model == listed or variant or dated or every
 

@@ -5,22 +5,22 @@ A complaint comes as an HTTP status, or as an error within a 200. Both are read 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Any, Final
 
-from judges.openai.calls import from_now, retry_after_seconds
-from judges.openai.replies import ReplyUnreadable, parse_json
-from judges.types import FailureKind, JudgeFailure, TokenUsage
+from judges.openai.replies import MESSAGE_FIELDS, ReplyUnreadable, message_of, parse_json
+from judges.openai.waits import wait_seconds
+from judges.types import FailureKind, JudgeFailure
 
 _SHOWN_LENGTH: Final = 300
+_READ_LENGTH: Final = 2**16  # of a body that is no JSON
 
 CONTEXT_LENGTH: Final = re.compile(
     r"context.{0,20}(length|window|size)|maximum.{0,30}(tokens|length)|max_model_len"
-    r"|(prompt|input|messages?).{0,30}too (long|large)|too many (input |prompt )?tokens|request too large"
+    r"|(prompt|input|messages?|conversation).{0,30}too (long|large)|too many (input |prompt )?tokens"
+    r"|request too large"
     r"|inputs?`?.{0,60}tokens.{0,40}must (be|have) (<=|less|at most)"
     r"|inputs?`? must have less than|input length|(length|number) of (the )?(input|messages|prompt)"
     r"|exceed_context|string too long|reduce (the length of )?(your|the) (prompt|messages|input)"
@@ -28,7 +28,10 @@ CONTEXT_LENGTH: Final = re.compile(
     r"|input.{0,30}longer than|exceed\w*.{0,30}token limit|token limit exceeded|max_seq_len"
     r"|(token count|prompt).{0,60}(cannot exceed|only supports)|sequence length"
     r"|max_tokens must be at least 1, got -"
-    r"|physical batch size|prompt.{0,5}\u8d85\u957f",
+    r"|physical batch size|\bn_ctx\b|\bmax (input|length|message)|more than (the )?max.{0,10}tokens"
+    r"|(?<!max_)(?<!completion_)tokens.{0,40}exceeds?.{0,20}\b(max|limit)"
+    # Chinese: prompt, token, input, length or context that is too long or over the limit
+    r"|(prompt|(?<!max_)token|\u8f93\u5165|\u957f\u5ea6|\u4e0a\u4e0b\u6587).{0,12}(\u8d85\u957f|\u8fc7\u957f|\u8d85\u8fc7|\u8d85\u51fa)",
     re.IGNORECASE | re.DOTALL,
 )
 _CONTEXT_CODE: Final = re.compile(r"exceed_context|context_length_exceeded")
@@ -37,7 +40,10 @@ _HARD_QUOTA: Final = re.compile(
     r"|balance.{0,20}(insufficient|too low|not enough|exhausted)|billing[_ ](hard[_ ]limit|not[_ ]active)"
     r"|credit balance|out of credits|payment[_ ]required|requires more credits|arrearage"
     r"|(all|monthly|included).{0,20}credits|in good standing|account.{0,20}(suspended|deactivated|overdue)"
-    r"|\u4f59\u989d\u4e0d\u8db3|\u6b20\u8d39",
+    r"|check your account balance|exceeded_current_quota|credit limit|has been paused"
+    r"|budget.{0,20}exceeded|(free|trial).{0,40}exhausted|exhausted.{0,20}(free|trial)|\blimit: 0(?!\.?\d)"
+    # Chinese: no balance, in arrears, no quota left, recharge
+    r"|\u4f59\u989d\u4e0d\u8db3|\u6b20\u8d39|\u989d\u5ea6.{0,4}(\u4e0d\u8db3|\u5df2\u7528|\u7528\u5b8c|\u8017\u5c3d)|\u8bf7\u5145\u503c",
     re.IGNORECASE,
 )
 _PLAN: Final = re.compile(
@@ -45,11 +51,15 @@ _PLAN: Final = re.compile(
 )
 _MODERATED: Final = re.compile(
     r"moderation|content.?(policy|filter|management)|was flagged|safety|data.?inspection"
-    r"|(inappropriate|sensitive|prohibited|unsafe|harmful).{0,20}content|usage.?policy|guardrail",
+    r"|(inappropriate|sensitive|prohibited|unsafe|harmful).{0,20}content|usage.?(polic|guidelines)|guardrail"
+    r"|violat\w+.{0,40}(polic|guidelines|terms)|(input|output).{0,8}sensitive"
+    r"|\u654f\u611f|\u8fdd\u89c4",  # Chinese: sensitive, against the rules
     re.IGNORECASE,
 )
 _LONG_PERIOD: Final = re.compile(
-    r"per.?(day|week|month)|/ ?(day|week|month)\b|\b(daily|weekly|monthly)\b|(this|for the) month",
+    r"per.?(day|week|month)|/ ?(day|week|month)\b|\b(daily|weekly|monthly)\b|(this|for the) month"
+    # Chinese: every day, week or month, today
+    r"|today.?s (quota|limit)|(again|until|resets?) tomorrow|open api total request limit|\u6bcf[\u65e5\u5929\u5468\u6708]|[\u4eca\u5f53]\u65e5",
     re.IGNORECASE,
 )
 # a refusal that no other prompt would change
@@ -58,21 +68,43 @@ _NOT_OFFERED: Final = re.compile(
     r"|\bapi.?key.{0,30}(not valid|invalid|incorrect|expired|missing|required)"
     r"|not a valid model|(unknown|invalid|no such) model\b|location is not supported"
     r"|\bmodel\b.{0,80}(not found|(does not|doesn't) exist|decommissioned|no longer (available|supported)"
-    r"|is not (a valid|available))",
+    r"|is not (a valid|available))"
+    r"|model_not_found|model identifier is invalid|no models? (is |are )?loaded|(failed to|could not) load model"
+    r"|requires terms|must be verified|free tier is not available|(missing|unsupported|invalid).{0,40}\bapi.?version"
+    r"|not a chat model|only supported in v1|not work with the specified model|non-serverless"
+    r"|on-demand throughput|plain http request was sent to https"
+    r"|\u6a21\u578b.{0,10}(\u4e0d\u5b58\u5728|\u5df2\u4e0b\u7ebf)",  # Chinese: the model does not exist
     re.IGNORECASE,
 )
+# whatever the status: some gateways send 400 or 403
+_THROTTLED: Final = re.compile(
+    r"rate.?limit|rate exceeded|throttl|too.?many.?requests", re.IGNORECASE
+)
+# a limit of a long period that is counted over the last hours frees up little by little
+_SLIDING: Final = re.compile(r"\bused \d+, requested \d+", re.IGNORECASE)
+_SHORT_WAIT: Final = 60.0  # seconds
 _NAMED_STATUSES: Final = (
     (rf"insufficient.?(quota|balance|credit|fund)|billing|payment|{_HARD_QUOTA.pattern}", 402),
     (_MODERATED.pattern, 451),
     (
         r"rate.?limit|too.?many.?requests|resource.?exhausted|throttl|quota|\bqps\b|request limit"
-        r"|limit (is )?reached",
+        # Chinese: rate limit, frequency, at the same time, traffic
+        r"|limit (is )?reached|\u901f\u7387\u9650\u5236|\u9891\u7387|\u5e76\u53d1|\u8bbf\u95ee\u91cf|\u9650\u6d41",
         429,
     ),
-    (r"overloaded|unavailable|at.?capacity|capacity.{0,20}exceeded|busy|try again|loading", 503),
-    (r"unauthori[sz]ed|unauthenticated|api.?key|authentication", 401),
+    (
+        # Chinese: busy, overloaded, later again
+        r"overloaded|unavailable|at.?capacity|capacity.{0,20}exceeded|busy|try again|loading"
+        r"|\u7e41\u5fd9|\u8fc7\u8f7d|\u7a0d\u540e",
+        503,
+    ),
+    (r"unauthori[sz]ed|unauthenticated|api.?(secret.?)?key|authentication|login fail", 401),
     (r"permission|forbidden|access.?denied", 403),
-    (r"not.?found|unexpected endpoint|does not exist|unknown (url|path|endpoint|route)", 404),
+    (
+        r"not.?found|unexpected endpoint|does not exist|unknown (url|path|endpoint|route)"
+        r"|\u4e0d\u5b58\u5728",  # Chinese: does not exist
+        404,
+    ),
     (r"method not allowed", 405),
     (rf"context.?length|exceed.?context|too.?long|{CONTEXT_LENGTH.pattern}", 400),
     (r"deadline.?exceeded|time.?out|timed out", 408),
@@ -89,9 +121,13 @@ _STATUS_KINDS: Final = {
     409: FailureKind.SERVER_ERROR,  # a conflict that passes
     410: FailureKind.UNAVAILABLE,
     413: FailureKind.CONTEXT_OVERFLOW,
+    420: FailureKind.RATE_LIMITED,
+    423: FailureKind.SERVER_ERROR,  # locked
     424: FailureKind.SERVER_ERROR,  # TGI: the model failed
     425: FailureKind.SERVER_ERROR,  # too early
+    426: FailureKind.UNAVAILABLE,  # another protocol is asked for
     429: FailureKind.RATE_LIMITED,
+    449: FailureKind.SERVER_ERROR,  # retry
     498: FailureKind.RATE_LIMITED,  # Groq: no capacity
     499: FailureKind.SERVER_ERROR,  # a gateway gave up
     501: FailureKind.UNAVAILABLE,
@@ -106,7 +142,8 @@ class Complaint:
     """A server's refusal to answer.
 
     Attributes:
-        failure: Its kind and words.
+        failure: Its kind, and the beginning of its words.
+        words: Its words, without their middle if they are long.
         is_passing: Whether another attempt may help.
         wait_s: Seconds that the server asks to wait; None if it does not say.
         is_busy: Whether it complains about too much work.
@@ -114,6 +151,7 @@ class Complaint:
     """
 
     failure: JudgeFailure
+    words: str = ""
     is_passing: bool = False
     wait_s: float | None = None
     is_busy: bool = False
@@ -134,9 +172,15 @@ def complaint_of_status(
     try:
         content = parse_json(body)
     except ReplyUnreadable:
-        content = body[:_SHOWN_LENGTH].decode("utf-8", errors="replace").strip()
+        content = body[:_READ_LENGTH].decode("utf-8", errors="replace").strip()
     wait = wait_seconds(headers, content, now=now)
-    complaint = _complaint(status, f"HTTP {status}", content, wait)
+    leads_to = headers.get("location", "") if 300 <= status < 400 else ""
+    said = (
+        f"HTTP {status}, which leads to {leads_to[:_SHOWN_LENGTH]}"
+        if leads_to
+        else f"HTTP {status}"
+    )
+    complaint = _complaint(status, said, content, wait)
     if headers.get("x-should-retry", "").strip().lower() == "false":  # as OpenAI's clients read it
         return replace(complaint, is_passing=False)
     return complaint
@@ -152,7 +196,10 @@ def complaint_within(
     status = _named_status(error)
     said = f"HTTP 200 with an error that names {status}" if status else "HTTP 200 with an error"
     wait = wait_seconds(headers, content, now=now)
-    return _complaint(status or _guessed_status(error), said, error, wait)
+    complaint = _complaint(status or _guessed_status(error), said, error, wait)
+    # a model that was stopped on its way has read the prompt
+    has_begun = isinstance(content, Mapping) and bool(content.get("choices"))
+    return replace(complaint, is_billed=complaint.is_billed or has_begun)
 
 
 def _complaint(status: int, said: str, content: object, wait: float | None) -> Complaint:
@@ -163,10 +210,11 @@ def _complaint(status: int, said: str, content: object, wait: float | None) -> C
     if is_too_large:
         kind = FailureKind.CONTEXT_OVERFLOW
     return Complaint(
-        failure=JudgeFailure(kind, f"{said}: {message}" if message else said),
+        failure=JudgeFailure(kind, f"{said}: {message[:_SHOWN_LENGTH]}" if message else said),
+        words=message,
         is_passing=kind in _RETRIED,
         wait_s=wait,
-        is_busy=status in _BUSY_STATUSES and kind in _RETRIED,
+        is_busy=kind in _RETRIED and (status in _BUSY_STATUSES or kind is FailureKind.RATE_LIMITED),
         is_billed=status in _MAYBE_BILLED,
     )
 
@@ -178,24 +226,29 @@ def _kind(status: int, message: str, wait: float | None) -> FailureKind:
     is_spent = _HARD_QUOTA.search(message) or (wait is None and _PLAN.search(message))
     if status in (400, 403, 412, 429) and is_spent:
         return FailureKind.UNAVAILABLE
-    if status == 429 and _LONG_PERIOD.search(message):
+    is_limited = status == 429 or (status in (400, 403) and _THROTTLED.search(message))
+    is_short = wait is not None and wait <= _SHORT_WAIT and _SLIDING.search(message)
+    if is_limited and _LONG_PERIOD.search(message) and not is_short:
         return FailureKind.UNAVAILABLE
     if status in (400, 403, 451) and _MODERATED.search(message):
         return FailureKind.REFUSED
+    if is_limited:
+        return FailureKind.RATE_LIMITED
     if 300 <= status < 400 or (status in (400, 422, 500) and _NOT_OFFERED.search(message)):
         return FailureKind.UNAVAILABLE
     other = FailureKind.SERVER_ERROR if status >= 500 else FailureKind.REFUSED
     return _STATUS_KINDS.get(status, other)
 
 
+_ENDED_BY_SERVER: Final = re.compile(
+    r"(?:[a-z]+_)?errors?|abort(?:ed)?|cancell?ed|failed|time_?out|time_limit|(?:[a-z]+_)?overloaded"
+    r"|unavailable|insufficient_system_resource",
+    re.IGNORECASE,
+)
 _ERROR_FIELDS: Final = ("errors", "detail", "error_msg", "fault")  # "error" is looked at first
 # where a reply says that all is well, or what is wrong: MiniMax, Gemini
 _REPORTS: Final = (("base_resp", "status_code"), ("promptFeedback", "blockReason"),
                    ("prompt_feedback", "block_reason"))  # fmt: skip
-_MESSAGE_FIELDS: Final = (
-    "message", "msg", "detail", "error_msg", "error", "status_msg", "title", "reason",
-    "error_message", "Message", "faultstring",
-)  # fmt: skip
 _CODE_FIELDS: Final = (
     "code", "status", "status_code", "type", "error_code", "statusCode", "__type",
 )  # fmt: skip
@@ -216,19 +269,19 @@ def _error_within(content: object) -> object | None:
         named = named or _reported(content)
         named = named or next((content[n] for n in _ERROR_FIELDS if content.get(n)), None)
     elif isinstance(first, Mapping):
-        named = named or first.get("error") or _stopped(first)
+        named = named or first.get("error") or _stopped(first) or _reported(content)
     if named is True:
         # that there is one is all that this field says
         return {name: value for name, value in content.items() if name != "error"}
     if named:
         # the code may stand beside the error, and not within it
         return named if isinstance(named, Mapping) else {**content, "message": named}
-    has_words = any(isinstance(content.get(name), str) for name in _MESSAGE_FIELDS)
+    has_words = any(isinstance(content.get(name), str) for name in MESSAGE_FIELDS)
     return content if has_words and "choices" not in content else None
 
 
 def _reported(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return what a reply without an answer reports beside it."""
+    """Return what a reply reports beside its answer."""
     for name, code in _REPORTS:
         report = content.get(name)
         if isinstance(report, Mapping) and report.get(code):
@@ -240,7 +293,7 @@ def _reported(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _stopped(choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return an error where the server itself, and not the model, ended the answer."""
     reason = choice.get("finish_reason")
-    if reason in ("error", "abort", "insufficient_system_resource"):
+    if isinstance(reason, str) and _ENDED_BY_SERVER.fullmatch(reason):
         return {"code": 503, "message": f"the server ended the answer: {reason}"}
     return None
 
@@ -267,190 +320,3 @@ def _guessed_status(error: object) -> int:
             if re.search(pattern, words, re.IGNORECASE):
                 return status
     return 500
-
-
-def message_of(content: object) -> str:
-    """Return the words of an error, those of the provider behind a gateway among them."""
-    error = content
-    if isinstance(content, Mapping) and content.get("error"):
-        error = content["error"]
-    if isinstance(error, list) and error:
-        return message_of(error[0])
-    if not isinstance(error, Mapping):
-        return str(error or "")[:_SHOWN_LENGTH]
-    texts = [error.get(name) for name in _MESSAGE_FIELDS]
-    codes = [error.get(name) for name in ("code", "status", "type")]
-    if isinstance(error.get("param"), str):
-        codes.append(f"param '{error['param']}'")
-    metadata = error.get("metadata")
-    if isinstance(metadata, Mapping):
-        texts += [metadata.get("provider_name"), metadata.get("raw"), metadata.get("reasons")]
-    words = [" ".join(str(text).split()) for text in texts if text]
-    found = [value for _, value in _found(error, ("quotaid", "fieldviolations"))]
-    words += [str(code) for code in codes if isinstance(code, str) and code]
-    words += map(str, found)
-    joined = "; ".join(dict.fromkeys(words))
-    return (joined or json.dumps(error, default=str))[:_SHOWN_LENGTH]
-
-
-# names in any case, with or without hyphens and underscores
-_WAIT_FIELDS: Final = {
-    "retrydelay": 1.0, "retryafter": 1.0, "retryafterseconds": 1.0, "retryaftersecs": 1.0,
-    "retryafterms": 0.001, "retryin": 1.0, "retryinseconds": 1.0, "estimatedtime": 1.0,
-    "waittime": 1.0, "waitseconds": 1.0, "resetin": 1.0, "resetsin": 1.0, "resetsinseconds": 1.0,
-    "resetafter": 1.0,
-}  # fmt: skip
-# moments, or seconds from now
-_RESET_FIELDS: Final = ("resetsat", "resetat", "resettime", "xratelimitreset", "ratelimitreset")
-_DURATION: Final = (
-    r"(?:(?P<h>\d+(?:\.\d+)?)\s*h(?:ours?)?)?\s*"
-    r"(?:(?P<m>\d+(?:\.\d+)?)\s*m(?:in(?:ute)?s?)?(?![a-z]))?\s*"
-    r"(?:(?P<s>\d+(?:\.\d+)?)\s*s(?:ec(?:ond)?s?)?)?\s*"
-    r"(?:(?P<ms>\d+(?:\.\d+)?)\s*ms)?"
-)
-_DURATION_ALONE: Final = re.compile(_DURATION, re.IGNORECASE)
-_WAIT_WORDS: Final = re.compile(
-    r"\b(?:try again|retry|wait|resets?|(?:available|allowed)(?: again)? in)\b[^.\d\n]{0,40}(?=\d)"
-    rf"{_DURATION}(?!\w)"
-    r"|\bretry[ _-]after[\"']?\s?[:=]?\s?(?P<bare>\d+(?:\.\d+)?)(?!\s?[\w%:.])"
-    r"|(?P<later>\d+(?:\.\d+)?)\s?\u79d2\u949f?(?:\u540e|\u4e4b\u540e|\u4ee5\u540e)",  # Chinese
-    re.IGNORECASE,
-)
-_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_LIMITED: Final = ("requests", "tokens", "input-tokens", "output-tokens")
-# of one header, such as "default";r=0;t=20 or limit=100, remaining=0, reset=20
-_REMAINING: Final = re.compile(r"\b(?:r|remaining)=(\d+)", re.IGNORECASE)
-_RESET: Final = re.compile(r"\b(?:t|reset)=(\d+)", re.IGNORECASE)
-
-
-def wait_seconds(headers: Mapping[str, str], content: object, *, now: float) -> float | None:
-    """Return how long the server asks to wait, wherever it says so; None if it does not.
-
-    Args:
-        headers: The response's headers.
-        content: The parsed body, or its text.
-        now: Unix time.
-    """
-    in_ms = [_plain_number(headers.get(name)) for name in ("retry-after-ms", "x-ms-retry-after-ms")]
-    header = headers.get("retry-after", headers.get("x-retry-after"))
-    told = [
-        *(None if one is None else one / 1000 for one in in_ms),
-        retry_after_seconds(header, now=now),
-        None if header is None else _duration(header),
-        *_waits_in_fields(content, now),
-        *_waits_in_words(message_of(content)),
-    ]
-    known = [wait for wait in told if wait is not None] or list(_waits_for_reset(headers, now))
-    return max(known, default=None)
-
-
-def _waits_in_fields(content: object, now: float) -> Iterator[float | None]:
-    for name, value in _found(content, (*_WAIT_FIELDS, *_RESET_FIELDS)):
-        if name in _RESET_FIELDS:
-            yield _until(value, now)
-        elif isinstance(value, Mapping):  # as protobuf writes a duration
-            yield _plain_number(value.get("seconds"))
-        else:
-            seconds = _plain_number(value)
-            yield _duration(str(value)) if seconds is None else seconds * _WAIT_FIELDS[name]
-
-
-def _waits_in_words(message: str) -> Iterator[float | None]:
-    for match in _WAIT_WORDS.finditer(message):
-        said = match["bare"] or match["later"]
-        yield float(said) if said else _seconds_of(match)
-
-
-def _until(value: object, now: float) -> float | None:
-    """Return the seconds until a moment, in whatever way it is written."""
-    number = _plain_number(value)
-    if number is None:
-        text = str(value)
-        return _duration(text) or retry_after_seconds(text, now=now)
-    return max(0.0, from_now(number, now))
-
-
-def _waits_for_reset(headers: Mapping[str, str], now: float) -> Iterator[float]:
-    """Yield when a limit that is used up starts again, by the headers of common providers."""
-    limits = [
-        (headers.get(f"{prefix}-remaining{what}"), headers.get(f"{prefix}-reset{after}{what}"))
-        for prefix in ("x-ratelimit", "ratelimit", "x-rate-limit")
-        for what in ("", *(f"-{one}" for one in _LIMITED))
-        for after in ("", "-after")
-    ]
-    limits += [
-        (headers.get(f"anthropic-ratelimit-{what}-remaining"),
-         headers.get(f"anthropic-ratelimit-{what}-reset"))
-        for what in _LIMITED
-    ]  # fmt: skip
-    whole = headers.get("ratelimit", "")
-    remaining, reset = _REMAINING.search(whole), _RESET.search(whole)
-    limits.append((remaining and remaining[1], reset and reset[1]))
-    for left, again in limits:
-        if again is not None and (left or "0").strip() == "0":
-            wait = _until(again, now)
-            if wait is not None:
-                yield wait
-
-
-def _found(content: object, names: Collection[str], depth: int = 6) -> Iterator[tuple[str, object]]:
-    """Yield the values of these names anywhere in a body.
-
-    Names are in lower case, without hyphens and underscores.
-    """
-    if depth == 0:
-        return
-    inner = content if isinstance(content, list) else []
-    if isinstance(content, Mapping):
-        for name, value in content.items():
-            plain = str(name).replace("_", "").replace("-", "").lower()
-            if plain in names:
-                yield plain, value
-        inner = list(content.values())
-    for one in inner:
-        yield from _found(one, names, depth - 1)
-
-
-def _plain_number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return max(0.0, number) if isfinite(number) else None
-
-
-def _duration(text: str) -> float | None:
-    """Return the seconds of a duration such as 12s, 1m30.5s or 842ms."""
-    match = _DURATION_ALONE.fullmatch(text.strip())
-    return _seconds_of(match) if match else None
-
-
-def _seconds_of(match: re.Match[str]) -> float | None:
-    parts = [float(match[unit]) * scale for unit, scale in _UNITS.items() if match[unit]]
-    return sum(parts) if parts else None
-
-
-_LEAST_CUT: Final = 256  # no server cuts prompts to fewer tokens
-_LONGEST_TOKEN: Final = 16  # bytes
-_MOST_WORDS: Final = 1 / 0.9  # for a token; nearly all tokenizers have at most one
-
-
-def cut_prompt(text: str, usage: TokenUsage | None) -> JudgeFailure | None:
-    """Return a failure where the server read far fewer tokens than the prompt must have.
-
-    Some servers cut a prompt that is longer than their context, and say so nowhere but in the
-    usage. Every word has a token, and long words have several.
-    """
-    read = 0 if usage is None else usage.prompt
-    if not _LEAST_CUT <= read < len(text):
-        return None
-    least = sum(-(-len(word.encode(errors="replace")) // _LONGEST_TOKEN) for word in text.split())
-    if read * _MOST_WORDS >= least:
-        return None
-    detail = (
-        f"the server read {read} tokens of a prompt that has at least {least}: it cut the prompt;"
-        " raise its context length (num_ctx for Ollama)"
-    )
-    return JudgeFailure(FailureKind.CONTEXT_OVERFLOW, detail)

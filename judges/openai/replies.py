@@ -9,24 +9,35 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from string import punctuation
 from typing import Any, Final, Literal
 
 from judges.prompting.label_tokens import TokenLogprob, checked_logprob
-from judges.types import TokenUsage
+from judges.types import FailureKind, JudgeFailure, TokenUsage
 
 Endpoint = Literal["chat", "completions", "tokens"]
 
 _REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 _CACHED_BESIDE: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _COMPLETION_DETAILS: Final = ("completion_tokens_details", "output_tokens_details")
+_TOKEN_FIELDS: Final = ("token", "tok_str", "decoded_token", "content")
 _TEXT_CHUNKS: Final = ("text", "output_text")
 _SAME_LOGPROB: Final = 1e-3
 _FILLER: Final = -1000.0  # servers fill lists with -9999 or the lowest float
 _IMPROBABLE: Final = -100.0  # beside a certain token: at a temperature near 0, all else is filler
 _ROUNDED: Final = 0.02  # of one number, written with two digits and with all
 _SHOWN_LENGTH: Final = 80
+# of an error: what is wrong stands at its beginning, how long to wait at its end
+_MESSAGE_HEAD: Final = 600
+_MESSAGE_TAIL: Final = 300
+#: Where a body says in words what is wrong.
+MESSAGE_FIELDS: Final = (
+    "message", "msg", "detail", "error_msg", "error", "status_msg", "title", "reason",
+    "error_message", "Message", "faultstring",
+)  # fmt: skip
 
 
 class ReplyUnreadable(ValueError):
@@ -56,7 +67,9 @@ class Position:
         """Whether one token has all the probability and the others are filler."""
         certain = [e for e in self.top or () if _number(e.logprob) >= -_SAME_LOGPROB]
         return len(certain) == 1 and all(
-            entry in certain or is_filler(entry.logprob, _IMPROBABLE) for entry in self.top or ()
+            # JSON has no infinity: some servers write null for it
+            entry in certain or entry.logprob is None or is_filler(entry.logprob, _IMPROBABLE)
+            for entry in self.top or ()
         )
 
 
@@ -123,6 +136,57 @@ def parse_json(body: bytes) -> object:
         raise ReplyUnreadable(f"no JSON: {shown!r}") from error
 
 
+def message_of(content: object) -> str:
+    """Return the words of an error, those of the provider behind a gateway among them."""
+    error = content
+    if isinstance(content, Mapping) and content.get("error"):
+        error = content["error"]
+    if isinstance(error, list) and error:
+        return message_of(error[0])
+    if not isinstance(error, Mapping):
+        return _without_middle(str(error or ""))
+    texts = [error.get(name) for name in MESSAGE_FIELDS]
+    codes = [error.get(name) for name in ("code", "status", "type", "__type")]
+    if isinstance(error.get("param"), str):
+        codes.append(f"param '{error['param']}'")
+    metadata = error.get("metadata")
+    if isinstance(metadata, Mapping):
+        texts += [metadata.get("provider_name"), metadata.get("raw"), metadata.get("reasons")]
+    words = [" ".join(str(text).split()) for text in texts if text]
+    found = [value for _, value in values_in(error, ("quotaid", "fieldviolations"))]
+    words += [str(code) for code in codes if isinstance(code, str) and code]
+    words += map(str, found)
+    joined = "; ".join(dict.fromkeys(words))
+    return _without_middle(joined or json.dumps(error, default=str))
+
+
+def _without_middle(text: str) -> str:
+    """Return a long text without its middle, where a server may repeat what it was sent."""
+    if len(text) <= _MESSAGE_HEAD + _MESSAGE_TAIL:
+        return text
+    return f"{text[:_MESSAGE_HEAD]} [...] {text[-_MESSAGE_TAIL:]}"
+
+
+def values_in(
+    content: object, names: Collection[str], depth: int = 6
+) -> Iterator[tuple[str, object]]:
+    """Yield the values of these names anywhere in a body.
+
+    Names are in lower case, without hyphens and underscores.
+    """
+    if depth == 0:
+        return
+    inner = content if isinstance(content, list) else []
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            plain = str(name).replace("_", "").replace("-", "").lower()
+            if plain in names:
+                yield plain, value
+        inner = list(content.values())
+    for one in inner:
+        yield from values_in(one, names, depth - 1)
+
+
 class _Repeated(dict[str, Any]):
     """A JSON object with a name that occurs more than once; `pairs` keeps them all."""
 
@@ -151,8 +215,8 @@ def read_usage(usage: object) -> TokenUsage | None:
         prompt += sum(_count(usage.get(name)) or 0 for name in _CACHED_BESIDE)
     said = _count(usage.get("completion_tokens", usage.get("output_tokens")))
     total = _count(usage.get("total_tokens"))
-    if prompt is None or (said is None and total is None):
-        return None
+    if not prompt or (said is None and (total or 0) < prompt):
+        return None  # no prompt has no token: a server that writes 0 does not count
     cached = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
     cached = cached or _count(usage.get("prompt_cache_hit_tokens")) or 0
     completion = said or 0
@@ -171,7 +235,8 @@ def _cached_beside(usage: Mapping[str, Any], prompt: int, cached: int, completio
     if cached > prompt:
         return cached
     beside = sum(_count(usage.get(name)) or 0 for name in _CACHED_BESIDE)
-    return beside if _count(usage.get("total_tokens")) == prompt + beside + completion else 0
+    is_beside = _count(usage.get("total_tokens")) == prompt + beside + completion
+    return beside if is_beside or beside > prompt else 0
 
 
 def _detail(usage: Mapping[str, Any], groups: Sequence[str], name: str) -> int:
@@ -185,6 +250,8 @@ def _texts(choice: Mapping[str, Any], endpoint: Endpoint) -> tuple[str, str | No
     """Return the visible text, the refusal and the reasoning of a choice."""
     if endpoint != "chat" or (choice.get("message") is None and "text" in choice):
         return _text_or_none(choice.get("text")) or "", None, _reasoning(choice)
+    if choice.get("message") is None and choice.get("finish_reason"):
+        return "", None, ""  # stopped before the first word, such as by the filter of Azure
     message = _as_object(choice.get("message"), "choices.0.message")
     content, reasoning = message.get("content"), _reasoning(message)
     refusal = _text_or_none(message.get("refusal"))
@@ -282,7 +349,7 @@ def _entries(listed: object, path: str) -> tuple[TokenLogprob, ...] | None:
         return None
     if isinstance(listed, Mapping):
         pairs = listed.pairs if isinstance(listed, _Repeated) else listed.items()
-        return tuple(TokenLogprob(str(token), logprob) for token, logprob in pairs)
+        return tuple(_named_entry(str(name), said) for name, said in pairs)
     if not isinstance(listed, list):
         raise ReplyUnreadable(f"{path}: not a list")
     objects = [_as_object(one, f"{path}.{at}") for at, one in enumerate(listed) if one is not None]
@@ -292,8 +359,24 @@ def _entries(listed: object, path: str) -> tuple[TokenLogprob, ...] | None:
     return tuple(TokenLogprob(_token(e) or "", _logprob(e), _identity(e)) for e in objects)
 
 
+def _named_entry(name: str, said: object) -> TokenLogprob:
+    """Return an entry of an object: a token and its log-probability, or an id and both of them."""
+    if not isinstance(said, Mapping):
+        return TokenLogprob(name, said)
+    return TokenLogprob(_token(said) or name, _logprob(said), name)
+
+
 def _token(entry: Mapping[str, Any]) -> str | None:
-    return _text_or_none(entry.get("token", entry.get("tok_str", entry.get("content"))))
+    """Return the text of a token, which may stand in its bytes alone."""
+    named = (entry[name] for name in _TOKEN_FIELDS if name in entry)
+    text = _text_or_none(next(named, None))
+    spelled = entry.get("bytes")
+    if text or not isinstance(spelled, list) or not spelled:
+        return text
+    try:
+        return bytes(spelled).decode()
+    except (ValueError, TypeError):  # no bytes, or a part of a character
+        return text
 
 
 def _logprob(entry: Mapping[str, Any]) -> object:
@@ -353,3 +436,36 @@ def _count(value: object) -> int | None:
         value = int(value)
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
     return value if is_count and isinstance(value, int) else None
+
+
+_LEAST_CUT: Final = 256  # no server cuts prompts to fewer tokens
+_LONGEST_TOKEN: Final = 16  # bytes
+# Chinese, Japanese and Korean: a token has one to two characters on average
+_UNSPACED: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_UNSPACED_IN_TOKEN: Final = 3
+_PUNCTUATION: Final = str.maketrans(dict.fromkeys(punctuation, " "))
+_MOST_WORDS: Final = 1 / 0.9  # for a token; nearly all tokenizers have at most one
+
+
+def cut_prompt(text: str, usage: TokenUsage | None) -> JudgeFailure | None:
+    """Return a failure where the server read far fewer tokens than the prompt must have.
+
+    Some servers cut a prompt that is longer than their context, and say so nowhere but in the
+    usage. Every word has a token, and long words have several; punctuation parts words.
+    """
+    read = 0 if usage is None else usage.prompt
+    if not _LEAST_CUT <= read < len(text):
+        return None
+    unspaced = 0 if text.isascii() else len(_UNSPACED.findall(text)) // _UNSPACED_IN_TOKEN
+    least = max(_fewest_tokens(text), _fewest_tokens(text.translate(_PUNCTUATION)), unspaced)
+    if read * _MOST_WORDS >= least:
+        return None
+    detail = (
+        f"the server read {read} tokens of a prompt that has at least {least}: it cut the prompt;"
+        " raise its context length (num_ctx for Ollama)"
+    )
+    return JudgeFailure(FailureKind.CONTEXT_OVERFLOW, detail)
+
+
+def _fewest_tokens(text: str) -> int:
+    return sum(-(-len(word.encode(errors="replace")) // _LONGEST_TOKEN) for word in text.split())

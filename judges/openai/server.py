@@ -21,15 +21,21 @@ from judges.budget import Budget
 from judges.openai.batches import ProviderBatches, ProviderFailed
 from judges.openai.bodies import Bodies
 from judges.openai.calls import AdaptiveSlots, CallFailed, Halt, Spent
-from judges.openai.clients import Transport, clients_of, missing_model
+from judges.openai.clients import Transport, clients_of, missing_model, models_in
 from judges.openai.failures import (
     Complaint,
     complaint_of_status,
     complaint_within,
-    cut_prompt,
 )
 from judges.openai.later import Found
-from judges.openai.replies import Reply, ReplyUnreadable, parse_json, read_reply, read_usage
+from judges.openai.replies import (
+    Reply,
+    ReplyUnreadable,
+    cut_prompt,
+    parse_json,
+    read_reply,
+    read_usage,
+)
 from judges.openai.settings import OpenAISettings, Secrets
 from judges.retries import retrying
 from judges.types import FailureKind, JudgeFailure, TokenUsage
@@ -39,7 +45,7 @@ _FIRST_IN_FLIGHT: Final = 4
 # before these, no request has reached the server
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _NO_SUCH_PATH: Final = (404, 405)
-_NOT_LISTED: Final = (*_NO_SUCH_PATH, 403, 501)
+_NOT_LISTED: Final = (*_NO_SUCH_PATH, 400, 403, 406, 415, 422, 501)
 _DOWN: Final = (502, 503, 504)
 
 
@@ -168,7 +174,7 @@ class ModelServer:
                 except CallFailed as error:
                     if error.sent is None or error.failure.kind is FailureKind.CONTEXT_OVERFLOW:
                         raise
-                    if not self.bodies.learn(error.failure.detail, error.sent):
+                    if not self.bodies.learn(error.words, error.sent):
                         error.failure = self.bodies.advised(error.failure, error.sent)
                         raise
 
@@ -253,12 +259,18 @@ class ModelServer:
         nothing = None if complaint.is_billed else TokenUsage()
         usage = usage_in(content) or nothing
         if not complaint.is_passing:
-            return CallFailed(failure, usage=usage, sent=refused)
+            return CallFailed(failure, usage=usage, sent=refused, words=complaint.words)
         wait = complaint.wait_s
         if wait is not None and wait > self._settings.longest_wait_s:
             detail = f"{failure.detail}; the server asks to wait {wait:g} s"
             return CallFailed(replace(failure, detail=detail), usage=usage)
-        return CallFailed(failure, retry=True if wait is None else wait, usage=usage, sent=refused)
+        return CallFailed(
+            failure,
+            retry=True if wait is None else wait,
+            usage=usage,
+            sent=refused,
+            words=complaint.words,
+        )
 
     async def health(self) -> JudgeHealth:
         """Check that the server offers the model, without asking it to generate anything."""
@@ -293,11 +305,12 @@ class ModelServer:
         listed = response.request.method == "GET"
         if response.status_code == 200 and listed:
             return self._health_by_models(response)
-        if not listed and response.status_code not in (401, 403, *_NO_SUCH_PATH, *_DOWN):
-            return self._ready("the server does not list its models")
         complaint = complaint_of_status(
             response.status_code, response.headers, response.content, now=time.time()
         )
+        is_offered = complaint.failure.kind is not FailureKind.UNAVAILABLE
+        if not listed and is_offered and response.status_code not in _DOWN:
+            return self._ready("the server does not list its models")
         return JudgeHealth(False, self._explained(complaint.failure).detail)
 
     def _health_by_models(self, response: httpx.Response) -> JudgeHealth:
@@ -307,7 +320,7 @@ class ModelServer:
             failure = JudgeFailure(FailureKind.UNAVAILABLE, f"the list of models: {error}")
             return JudgeHealth(False, self._explained(failure).detail)
         complaint = complaint_within(content, response.headers, now=time.time())
-        if complaint is not None:
+        if complaint is not None and not models_in(content):
             return JudgeHealth(False, self._explained(complaint.failure).detail)
         wrong = missing_model(content, self._settings.model)
         return self._ready() if wrong is None else JudgeHealth(False, wrong)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, NamedTuple, NoReturn, cast
 
 import typer
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from app.client import RequestRefused, Tribunal
     from app.client.bodies_in import Label
     from app.formats.columns.declared import Layout
+    from app.imports.tables import Separated
 
 _FIELDS: Final = (
     "dataset", "pair", "prompt", "model_a", "model_b", "response_a", "response_b", "annotator",
@@ -117,28 +117,24 @@ def _rows(file: LabelFile, opened: ExitStack) -> Iterator[Line]:
     name = str(file.path)
     raw: Any = sys.stdin.buffer if name == "-" else opened.enter_context(file.path.open("rb"))
     stream = unpacked(buffered(raw, opened), opened)
+    content: Any = None
+    called = ""  # JSON is told by what it begins with, whatever the file is called
     if is_parquet("", name, stream.peek(4)[:4]):
-        content = cast(BinaryIO, io.BytesIO(stream.read()))
-        for row in rows_of([UploadedFile(content, "", name)], None, file.layout.declared):
+        content, called = io.BytesIO(stream.read()), name
+    else:
+        stream = text_of(stream, opened)
+        begins = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES].decode("utf-8", "replace")
+        if not begins.strip():
+            raise TribunalError("is empty")
+        content = stream if begins.lstrip()[:1] in ("[", "{") else None
+    if content is not None:
+        for row in rows_of([UploadedFile(content, "", called)], None, file.layout.declared):
             yield _of_row(row.line, row.value, row.reason)
         file.layout.seen.update(dict.fromkeys(file.layout.declared.columns.values()))
         return
-    stream = text_of(stream, opened)
-    begins = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES].decode("utf-8", "replace")
-    if not begins.strip():
-        raise TribunalError("is empty")
     text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     opened.callback(text.detach)
-    if begins.lstrip().startswith("["):
-        yield from (_named(line, file) for line in _elements(text))
-    elif begins.lstrip().startswith("{"):
-        for number, line in enumerate(text, start=1):
-            if line.strip():
-                yield _named(_object(line, number), file)
-    else:
-        found = separation(begins, file.layout.declared)
-        first = text.readline() if found.is_said else ""
-        yield from _table(text, found.delimiter, 1 if first else 0, file)
+    yield from _table(text, separation(begins, file.layout.declared), file)
 
 
 def _field(name: str) -> str:
@@ -146,12 +142,17 @@ def _field(name: str) -> str:
     return "pair" if name == "id" else name
 
 
-def _table(text: IO[str], delimiter: str, skipped: int, file: LabelFile) -> Iterator[Line]:
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    columns = [name.strip() for name in next(reader, [])]
+def _table(text: IO[str], found: Separated, file: LabelFile) -> Iterator[Line]:
+    from app.imports.tables import in_words
+
+    skipped = 1 if found.is_said and text.readline() else 0
+    reader = csv.reader(
+        text, delimiter=found.delimiter, strict=True, skipinitialspace=found.is_spaced
+    )
+    columns = _header(reader)
     layout = _with_verdict([(_field(n), place) for n, place in file.layout.of(columns)])
-    kept = _kept([name for name, _ in layout], 1 + skipped, file)
-    number = 1 + skipped
+    number = reader.line_num + skipped
+    kept = _kept([name for name, _ in layout], max(number, 1), file)
     try:
         for cells in reader:
             number = reader.line_num + skipped
@@ -166,7 +167,18 @@ def _table(text: IO[str], delimiter: str, skipped: int, file: LabelFile) -> Iter
             yield Line(number, {name: c for name, c in row.items() if c or name in always})
     except csv.Error as error:
         # after an unclosed quote the rest cannot be divided into rows
-        yield Line(reader.line_num + skipped, {}, str(error))
+        yield Line(reader.line_num + skipped, {}, in_words(error))
+
+
+def _header(reader: Iterator[list[str]]) -> list[str]:
+    """Return the names in the first line that is not empty."""
+    from app.core.errors import TribunalError
+    from app.imports.tables import in_words
+
+    try:
+        return next((names for row in reader if any(names := [one.strip() for one in row])), [])
+    except csv.Error as error:
+        raise TribunalError(f"line 1 of the table is not a header: {in_words(error)}") from error
 
 
 def _with_verdict(layout: list[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -210,29 +222,6 @@ def _kept(header: Sequence[str], line: int, file: LabelFile) -> set[str]:
     return set(_FIELDS)
 
 
-def _elements(text: IO[str]) -> Iterator[Line]:
-    try:
-        rows = json.load(text)
-    except (ValueError, RecursionError) as error:
-        yield Line(1, {}, str(error))
-        return
-    for number, row in enumerate(rows, start=1):
-        yield _of_row(number, row, None)
-
-
-def _object(line: str, number: int) -> Line:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return Line(number, {}, str(error))
-    return _of_row(number, row, None)
-
-
-def _named(line: Line, file: LabelFile) -> Line:
-    """Return a row of JSON with its fields under the names that they stand for."""
-    return Line(line.number, dict(file.layout.row(line.row)), line.fault)
-
-
 def _of_row(number: int, row: Any, fault: str | None) -> Line:
     if fault is None and not isinstance(row, dict):
         fault = "is no object"
@@ -241,9 +230,11 @@ def _of_row(number: int, row: Any, fault: str | None) -> Line:
 
 def _completed(line: Line, file: LabelFile) -> Line | None:
     """Return a row with the options and its label read by the coding; None: it has no label."""
-    from app.formats.columns.verdicts import is_empty
+    from app.formats.columns.verdicts import is_empty, only
 
     row = {**file.known, **dict(_with_verdict_field(line.row))}
+    if "label" in row:
+        row["label"] = only(row["label"])
     if "label" in row and is_empty(row["label"]):
         return None
     if "human" in row:
@@ -278,11 +269,17 @@ def _read_label(row: dict[str, Any], file: LabelFile) -> str | None:
     A text that is not the name of a side may be that of a model, which the service knows.
     """
     from app.formats.columns.declared import code_of
-    from app.formats.columns.verdicts import is_number
+    from app.formats.columns.verdicts import is_number, may_mean_other, sides_of_columns, spelt
 
-    said, coding = row.get("label"), file.layout.declared.coding
+    said, declared = row.get("label"), file.layout.declared
+    coding, columns = declared.coding, declared.sides
+    sides = sides_of_columns(said, columns)
     if code_of(said) in coding:
         row["label"] = coding[code_of(said)]
+    elif len(sides) == 1:
+        [row["label"]] = sides
+    elif spelt(said) in ("a", "b") and may_mean_other(code_of(said), columns):
+        return f"label: {said} may mean a side or a column: say what it means with --coding"
     elif is_number(said):
         why = f"label: {said} is a number without a coding: say what it means with --coding"
         return f"{why}, for example 1=a,2=b,0=tie"

@@ -24,11 +24,17 @@ _VOTE_FIELDS: Final = (
 )  # fmt: skip
 _FURTHER_FIELDS: Final = (
     "left", "right", "winner", "preference", "question_id", "prompt_id", "response", "model", "score",
+    "chosen", "rejected",
 )  # fmt: skip
 TARGETS: Final = tuple(dict.fromkeys((*PairIn.model_fields, *_VOTE_FIELDS, *_FURTHER_FIELDS)))
 _LABELS: Final[Mapping[str, Label | None]] = {
     "a": "a", "b": "b", "tie": "tie", "none": None,
 }  # fmt: skip
+# fields of side a and of side b
+_SIDES: Final = (
+    ("response_a", "response_b"), ("responses_a", "responses_b"), ("model_a", "model_b"),
+    ("left", "right"),
+)  # fmt: skip
 _MOST_COLUMNS: Final = 30
 _NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d*)?")
 _DELIMITERS: Final = {"tab": "\t", "\\t": "\t", "semicolon": ";", "comma": ",", "pipe": "|"}
@@ -88,6 +94,12 @@ class Declared:
             tuple(_items("judges", judges)),
         )
 
+    @property
+    def sides(self) -> tuple[tuple[str, str], ...]:
+        """The columns that are declared for the two sides, those of side a first."""
+        found = [[self.columns.get(name) for name in pair] for pair in _SIDES]
+        return tuple((a, b) for a, b in found if a is not None and b is not None)
+
     def is_model(self, name: str) -> bool:
         """Return whether a name is a model's: as declared, else by the families of models."""
         declared = self._is_declared_model(name)
@@ -96,6 +108,10 @@ class Declared:
     def is_declared_person(self, name: str) -> bool:
         """Return whether a name is declared to be a person's."""
         return self._is_declared_model(name) is False
+
+    def is_declared_judge(self, name: str) -> bool:
+        """Return whether a name is declared to be a model's."""
+        return self._is_declared_model(name) is True
 
     def _is_declared_model(self, name: str) -> bool | None:
         """Return what is declared of a name: the longest pattern that fits it decides."""

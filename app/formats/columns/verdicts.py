@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from unicodedata import normalize
@@ -29,6 +29,8 @@ _SIDE: Final = re.compile(
     rf"(?: (?:is|was) (?:{_HOW_MUCH} )?better| wins| won)?|"
     rf"(?:{_THINGS})s?[ _-]?(1|2)|(?:{_HOW_MUCH} )?prefers? (?:the )?(?:(?:{_THINGS}) )?([ab])"
 )
+# these mean the sides of a pair here, whatever a file calls its columns
+_OWN_SIDES: Final = frozenset({"response_a", "response_b"})
 _A: Final = frozenset({"a", "1", "left", "first"})
 _SPELLINGS: Final = {
     **dict.fromkeys(("a>b", "a>>b", "a+", "a++"), "a"),
@@ -56,6 +58,11 @@ _ORDER: Final = re.compile(r"\s*([<>=]+)\s*")
 _LIKE_NOTHING: Final = frozenset(
     {"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>", "nat", "undefined"}
 )
+_ONLY_0_AND_1: Final = (
+    "preference: holds 0 and 1 and nothing else, which are read as AlpacaEval has them: a tie, and "
+    "output 1 is better; if they mean something else, say it with --coding (parameter `coding`), for "
+    "example 0=a,1=b"
+)
 _MOST_VALUES: Final = 20
 _MOST_SHOWN: Final = 8
 _MOST_NAMES: Final = 1_000
@@ -73,6 +80,13 @@ def is_empty(value: object) -> bool:
         or (isinstance(value, float) and math.isnan(value))
         or (isinstance(value, str) and not value.strip())
     )
+
+
+def only(value: object) -> object:
+    """Return what a list of one value holds, as tools write a choice; None for an empty list."""
+    if not isinstance(value, list) or len(value) > 1:
+        return value
+    return value[0] if value else None
 
 
 def is_like_nothing(value: object) -> bool:
@@ -112,6 +126,41 @@ def _sides_named(
     ]
 
 
+def _joined(name: str) -> str:
+    """Return a name without case and without what joins its words."""
+    return "".join(character for character in name.casefold() if character not in " _-")
+
+
+def sides_of_columns(value: object, columns: Iterable[Sequence[str]]) -> set[str]:
+    """Return the sides whose column has this name, but for case, blanks and signs between words.
+
+    Args:
+        value: What a verdict says.
+        columns: The column of side a and that of side b, of the responses or of the models.
+    """
+    text = _joined(str(value).strip())
+    return {
+        side
+        for pair in columns
+        for side, name in zip("ab", pair, strict=True)
+        if _joined(name) == text
+    }
+
+
+def may_mean_other(code: str, columns: Iterable[Sequence[str]]) -> bool:
+    """Return whether a word for a side may mean the other one, as columns are called.
+
+    Where they are counted from 0 a number may, and where they stand crosswise any word may.
+    """
+    for a, b in columns:
+        if a.endswith("0") and b.endswith("1"):
+            if any(character.isdigit() for character in code):
+                return True
+        elif spelt(a) == "b" or spelt(b) == "a":
+            return True
+    return False
+
+
 def _is_torn(said: str | None, value: object, names: Sequence[object]) -> bool:
     """Return whether a value that says one thing is, but for its case, the name of another side."""
     sides = _sides_named(value, names, str.casefold)
@@ -135,7 +184,8 @@ class Unread:
 class Heard:
     """What the verdicts of one upload said, as far as they could be read.
 
-    `line` is where the row in hand stands.
+    `line` is where the row in hand stands, `columns` what its two responses are called in the file.
+    `preferences` are those of AlpacaEval that were read.
     """
 
     declared: Declared = field(default_factory=Declared)
@@ -145,6 +195,8 @@ class Heard:
     is_coding_used: bool = False
     who: dict[str, tuple[dict[str, None], dict[str, None]]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
+    columns: tuple[tuple[str, str], ...] = ()
+    preferences: set[float] = field(default_factory=set)
 
     def label(self, place: str, value: object, names: Sequence[object] = ()) -> str | None:
         """Return what a verdict column says: `a`, `b`, `tie`, `both_bad`; None = nothing.
@@ -158,6 +210,7 @@ class Heard:
             VerdictUnread: the value is no verdict.
             RowInvalid: it is the name of both models.
         """
+        value = only(value)
         if is_empty(value):
             return None
         found, is_known = self._found(value, names)
@@ -186,18 +239,20 @@ class Heard:
 
     def is_coded(self, value: object) -> bool:
         """Return whether a verdict needs the coding: a number, or a value that it holds."""
-        return is_number(value) or code_of(value) in self.declared.coding
+        return is_number(value) or self.is_declared(value)
 
-    def answer(
-        self, place: str, value: object, names: Sequence[object] = (), *, is_quiet: bool = False
-    ) -> str | None:
+    def is_declared(self, value: object) -> bool:
+        """Return whether the coding holds a value."""
+        return code_of(value) in self.declared.coding
+
+    def answer(self, place: str, value: object, *, is_quiet: bool = False) -> str | None:
         """Return what an answer to a question says that need not be one about the better side.
 
         Of a quiet place nothing is told as long as none of its answers is a verdict.
         """
         if is_empty(value):
             return None
-        found, is_known = self._found(value, names)
+        found, is_known = self._found(value, ())
         if is_known:
             self.read[place] += 1
             return found
@@ -208,15 +263,21 @@ class Heard:
     def _found(self, value: object, names: Sequence[object]) -> tuple[str | None, bool]:
         """Return what a value says, and whether that is certain.
 
-        The name of one of the two models is that model, a letter too. Where a coding, a word for a
-        side, or the name but for its case says another side, nothing is certain.
+        The name of the column of a response is that response, and the name of one of the two models
+        is that model, a letter too. Where a coding, a word for a side, or the name but for its case
+        says another side, nothing is certain. Where columns stand crosswise, a word for a side may
+        mean the column or the side.
         """
         code = code_of(value)
         named = _sides_named(value, names)
+        columns = (*self.declared.sides, *self.columns)
+        sides = sides_of_columns(value, columns) if columns else set()
         said: str | None
         if code in self.declared.coding:
             self.is_coding_used = True
             said = self.declared.coding[code]
+        elif len(sides) == 1:
+            [said] = sides
         elif len(named) == 1:
             is_word = len(code) > 1 and spelt(value) not in (None, named[0])
             return named[0], not is_word
@@ -224,6 +285,8 @@ class Heard:
             said = spelt(value)
             if said is None:
                 return None, False
+            if said in ("a", "b") and code not in _OWN_SIDES and may_mean_other(code, columns):
+                return said, False
         return said, said is None or not _is_torn(said, value, names)
 
     def _note_unread(self, place: str, value: object, *, is_open: bool) -> None:
@@ -264,6 +327,8 @@ class Heard:
             if unread.is_open and not unread.is_quiet and not self.read[place]
         ]
         found += [_taken(place, *names) for place, names in self.who.items()]
+        if self.preferences == {0.0, 1.0}:
+            found.append(_ONLY_0_AND_1)
         if self.declared.coding and not self.is_coding_used:
             found.append("coding: no value of a verdict column was read with it")
         return found + [counted(what, count) for what, count in self.notes.items()]
@@ -285,11 +350,20 @@ def _example(unread: Unread) -> str:
     bare = [value.strip("'\"") for value in values]
     if [value.lower() for value in bare] == ["false", "true"]:
         return f"{bare[1]}=a,{bare[0]}=b"
-    if not unread.has_numbers:
+    codes = [one for one in values if _NUMBER.fullmatch(one)]
+    if not codes:
         first = min(unread.counts).strip("'\"")
         return f"{first}={'none' if is_like_nothing(first) else 'a'}"
-    labels = ("a", "tie", "b") if len(values) > 2 else ("a", "b")  # three codes
-    return ",".join(f"{value}={label}" for value, label in zip(values, labels, strict=False))
+    return ",".join(_example_codes(codes))
+
+
+def _example_codes(codes: Sequence[str]) -> Iterator[str]:
+    """Yield numbers, each with a label that it may have: those below the middle, it, and above."""
+    numbers = sorted(codes, key=float)
+    middle = 0.0 if float(numbers[0]) < 0 else max(len(numbers) - 1, 1) / 2
+    for place, code in enumerate(numbers):
+        at = float(code) if float(numbers[0]) < 0 else place
+        yield f"{code}={'a' if at < middle else 'b' if at > middle else 'tie'}"
 
 
 def _fault(place: str, unread: Unread) -> str:
@@ -298,9 +372,9 @@ def _fault(place: str, unread: Unread) -> str:
     )
     if unread.is_torn:
         return (
-            f"{place}: a value means one side, and is the name of the model of the other: {counted}, "
-            f"first in line {unread.line}. Write response_a or "
-            "response_b for a side. Nothing was stored"
+            f"{place}: a value means one side, and is the name of the model of the other, or of the "
+            f"other's column: {counted}, first in line {unread.line}. Write response_a or response_b "
+            "for a side, or say what it means with --coding (parameter `coding`). Nothing was stored"
         )
     what = (
         f"{'/'.join(sorted(unread.counts)[:_MOST_SHOWN])} is ambiguous, say which is which"

@@ -136,11 +136,56 @@ def test_faulty_rows_are_cut_off_and_counted(folder: Path) -> None:
         ("", "new.csv: is empty"),
         ('{"pair": "p0", "annotator": "x"}\n{', "line 2: "),
         ('{"pair": "p0", "annotator": "x"}\n[]', "line 2: is no object"),
+        ("{'pair': 'p0', 'annotator': 'x'}", "line 1: not JSON"),
+        (
+            '[{"pair": "p0", "annotator": "x", "label": "a", "label": "b"}]',
+            "names this field twice",
+        ),
+        ('pair,"label\n', "is not a header: a quote in it is not closed"),
     ],
 )
 def test_a_file_that_is_wrong_is_bad_usage(folder: Path, content: str, said: str) -> None:
     (folder / "new.csv").write_text(content)
     assert said in label("new.csv", status=2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sep=\t\npair\tlabel\tannotator\np0\tb\tann\n",
+        "\n,,\npair,label,annotator\np0,b,ann\n",
+        'pair, label, annotator\np0, "b", ann\n',
+        '{\n "pair": "p0",\n "label": "b", "annotator": "ann"\n}\n',
+        '[{"pair": "p0", "label": ["B"], "annotator": "ann"},\n]',
+    ],
+)
+def test_a_file_of_labels_is_read_as_an_import_is(folder: Path, content: str) -> None:
+    (folder / "new.txt").write_text(content)
+    assert label("new.txt")["accepted"] == 1
+    assert "1 were stored already" in label_text("new.txt", "ann", "b")
+
+
+def label_text(file: str, annotator: str, said: str) -> str:
+    """Give a label again by a plain table, and return what is said of it."""
+    Path("plain.csv").write_text(f"pair,label,annotator\np0,{said},{annotator}\n")
+    return " ".join(CliRunner().invoke(app, ["label", "rivers", "plain.csv"]).output.split())
+
+
+def test_a_label_that_names_a_column_means_what_stands_in_it(folder: Path) -> None:
+    columns = "response_a=answer_2,response_b=answer_1"
+    lines = ["pair,annotator,answer_2,answer_1,label"]
+    exported = CliRunner().invoke(app, ["export", "rivers", "--format", "canonical"]).stdout
+    first = json.loads(exported.splitlines()[0])
+    texts = (first["response_a"], first["response_b"])
+    lines.append(f'{first["id"]},zoe,"{texts[0]}","{texts[1]}",answer_1')
+    (folder / "new.csv").write_text("\n".join(lines) + "\n")
+    assert label("new.csv", "--map", columns)["accepted"] == 1
+    (folder / "plain.csv").write_text(f"pair,label,annotator\n{first['id']},b,zoe\n")
+    assert label("plain.csv")["unchanged"] == 1
+    (folder / "new.csv").write_text(
+        "\n".join([*lines, lines[1].replace("answer_1", "left")]) + "\n"
+    )
+    assert "left may mean a side or a column" in label("new.csv", "--map", columns, status=2)
 
 
 def test_an_unknown_dataset_and_file_are_named(folder: Path) -> None:

@@ -135,8 +135,8 @@ EXAMPLES: dict[str, Example] = {
             "output_2": "Deneb", "generator_2": "m2", "annotator": "judge", "preference": 1.25,
         }]},
         1, 0, ("judge",),
-        {"instruction": "x", "output_1": "y", "output_2": "z", "annotator": "j", "preference": 7},
-        "preference",
+        {"instruction": "x", "output_1": "y", "output_2": "z", "annotator": None, "preference": 1},
+        "annotator",
     ),
     "mt_bench": Example(
         {
@@ -168,7 +168,7 @@ EXAMPLES: dict[str, Example] = {
                 _games("g1", "other", "A>B", "B>A"),
             ],
         },
-        2, 0, ("gpt-9", "other"), _games("g2", "other", "A<B", None), "games.0.score",
+        2, 0, ("gpt-9", "other"), {**_games("g2", "other", "A>B", None), "games": [{}]}, "games",
     ),
     "lmarena_55k": Example(
         {"train.csv": [
@@ -207,8 +207,8 @@ EXAMPLES: dict[str, Example] = {
              "response_model": "m", "response_A": "2", "response_B": "3", "label": "A>B"},
         ]},
         1, 1, (),
-        {"pair_id": "j2", "question": "x", "response_A": "y", "response_B": "z", "label": "A"},
-        "label",
+        {"pair_id": "j2", "question": "x", "response_A": "y", "response_B": None, "label": "A>B"},
+        "response_b",
     ),
     "battles": Example(
         {"arena.csv": [
@@ -222,7 +222,7 @@ EXAMPLES: dict[str, Example] = {
             "small.jsonl": [_selective(1, 0.3, 0.1, ann=1), _selective(2, 0.0, 0.0, ann=2)],
             "dear.jsonl": [_selective(1, 0.9, 0.1, ann=1, bob=2), _selective(2, 0.2, 0.6, ann=2)],
         },
-        2, 3, ("dear", "small"), _selective(3, 0.5, 0.5, ann=3), "preferences.ann",
+        2, 3, ("dear", "small"), {**_selective(3, 0.5, 0.5, ann=1), "outputs": ["x"]}, "outputs",
     ),
     "cje": Example(
         {

@@ -28,9 +28,10 @@ def _read(module: Any, row: dict[str, Any], line: int = 1) -> ParsedRow:
 def test_an_alpaca_preference_is_the_probability_of_the_first_output(
     preference: float | None, p_a: float | None
 ) -> None:
-    row = _read(alpaca_eval, {**ROWS["alpaca_eval"], "preference": preference})
-    assert row.recorded["judge"].p_a == p_a
-    assert (row.recorded["judge"].failure is None) == (p_a is not None)
+    [found], _ = staged([{**ROWS["alpaca_eval"], "preference": preference}])
+    score = found["judges"]["judge"]
+    assert score["p_a"] == p_a
+    assert (score["failure"] is None) == (p_a is not None)
 
 
 def test_alpaca_fields_find_their_places() -> None:
@@ -45,10 +46,10 @@ def test_alpaca_fields_find_their_places() -> None:
     assert (row.recorded["judge"].cost_usd, row.recorded["judge"].seconds) == (0.01, 2.5)
 
 
-@pytest.mark.parametrize("preference", [3, 0.5, "1", True, [1]])
-def test_what_is_no_alpaca_preference_is_rejected(preference: Any) -> None:
-    with pytest.raises(RowInvalid, match="preference"):
-        _read(alpaca_eval, {**ROWS["alpaca_eval"], "preference": preference})
+@pytest.mark.parametrize("preference", [3, 0.5, True, [1, 2], "three"])
+def test_preferences_of_which_one_is_none_are_not_read(preference: Any) -> None:
+    rows = [{**ROWS["alpaca_eval"], "preference": given} for given in (1, preference)]
+    assert "Nothing was stored" in refused(staged(rows)[1])[-1]
 
 
 async def test_alpaca_annotators_of_the_same_outputs_are_judges_of_one_pair(
@@ -224,7 +225,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("argilla", {**RECORD, "fields": {**RECORD["fields"], "response3": "z"}},
      "fields: 'response3' beside two responses"),
     ("argilla", answered([5]), "responses.q: [5] does not rank"),
-    ("argilla", answered([]), "responses.q: [] does not rank"),
     ("argilla", answered([{"value": "response1", "rank": 1}, {"value": "response2"}]),
      "responses.q: {'value': 'response2'} is no rank of a response"),
     ("argilla", {**RECORD, "metadata": ["x"]}, "metadata: ['x'] is not an object"),
@@ -238,7 +238,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
      "annotations.0.result: 'left' is not a list"),
     ("label_studio", annotated(*({"type": "pairwise", "value": {"selected": side}}
                                  for side in ("left", "right"))), "both sides are selected"),
-    ("mt_bench", {**FIRST, "g1_winner": "model_3"}, "g1_winner: 'model_3' is none of model_1"),
     ("mt_bench", {**VOTE, "turn": 0, "conversation_a": talk("Q", "x")}, "turn: 0 is not 1, 2"),
     ("mt_bench", {**VOTE, "turn": 1, "conversation_a": talk("Q", "x"),
                   "conversation_b": talk("P", "y")}, "the user's turns differ from those"),
@@ -266,13 +265,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("lmarena_55k", {**OLD_ARENA, "winner_tie": 1}, "winner_tie: 2 of them are 1, not one"),
     ("lmarena_140k", {**ARENA, "conversation_b": talk("Q", "y")[::-1]}, "do not take turns"),
     ("lmarena_140k", {**ARENA, "conversation_b": [talk("Q")[0], {"role": "assistant", "content":
-     [{"type": ["image"]}]}]}, "conversation_b.1: holds something that is not a text"),
+     [{"type": ["image"]}]}]}, "conversation_b.1: holds a part of type"),
     ("arena_hard", {"question_id": 1, "turns": [{"content": "P"}, {"content": "Q"}]},
      "turns: 2 turns, where Arena-Hard has one"),
     ("arena_hard", {**GAME, "games": [{"score": "A>B"}]}, "is not a list of two games"),
     ("judge_bench", {**OUTPUT, "judgments": [None] * 3}, "are not one or two judgements"),
-    ("judge_bench", {**OUTPUT, "judgments": [{"decision": "C"}]},
-     "judgments.0.decision: 'C' is none of"),
     ("judge_bench", {**OUTPUT, "judgments": [{"decision": ["A>B"]}]}, "['A>B'] is none of"),
     ("selective_evaluation", {**SELECTIVE, "outputs": ["x"]}, "outputs: ['x'] are not two texts"),
     ("selective_evaluation", {**SELECTIVE, "probs": [HUGE, 1]}, "are not two probabilities"),
@@ -505,3 +502,39 @@ def test_a_conversation_in_any_case_is_one_prompt_of_scores() -> None:
     ]
     [pair], _ = staged(rows)
     assert said_of([pair]) == [[("u", "b")]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "place"),
+    [
+        ([{**FIRST, "g1_winner": said} for said in ("model_1", "model_3")], "g1_winner"),
+        ([{**GAME, "games": [{"score": "A>B"}, {"score": said}]} for said in ("A>B", "C")],
+         "games.score"),
+        ([{**OUTPUT, "judgments": [{"decision": said}]} for said in ("A>B", "C")],
+         "judgments.decision"),
+        ([{**SELECTIVE, "instruction": str(said), "preferences": {"ann": said}}
+          for said in (1, 2, "C")], "preferences"),
+        ([{"pair_id": said, "question": "Q", "response_A": "x", "response_B": "y", "label": said}
+          for said in ("A>B", "A", "C")], "label"),
+    ],
+)  # fmt: skip
+def test_verdicts_of_which_one_is_none_are_not_read(rows: list[dict[str, Any]], place: str) -> None:
+    told = refused(staged(rows)[1])[-1]
+    assert told.startswith(f"{place}: not every value is a verdict")
+
+
+def test_verdicts_in_other_words_than_the_formats_are_read() -> None:
+    [pair], _ = staged([{**FIRST, "g1_winner": "model_a", "g2_winner": "Both bad"}])
+    assert [one["annotators"] for one in pair["judges"].values()] == ["[[1.0,0.5]]"]
+    [pair], _ = staged([{**OUTPUT, "judgments": [{"decision": "A"}, {"decision": "[[B]]"}]}])
+    assert [one["annotators"] for one in pair["judges"].values()] == ["[[1.0,1.0]]"]
+    said = {"ann": "A", "bob": 2, "cid": None, "dan": "tie"}
+    [pair], _ = staged([{**SELECTIVE, "preferences": said}])
+    assert [vote["label"] for vote in pair["human"]] == ["a", "b", "tie"]
+    [pair], _ = staged([{**SELECTIVE, "preferences": {"ann": 1}}], coding=["0=a,1=b"])
+    assert [vote["label"] for vote in pair["human"]] == ["b"]
+    game = {**GAME, "judge": ["j", "p"], "games": [{"score": "[[B > A]]"}, {"score": "A<B"}]}
+    [pair], _ = staged([game])
+    assert {name: one["annotators"] for name, one in pair["judges"].items()} == {
+        "j/p": "[[0.0,1.0]]"
+    }

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.app.formats.test_files import send
-from tests.app.imports.uploads import pairs_of
+from tests.app.imports.uploads import pairs_of, staged
 
 Row = dict[str, Any]
 
@@ -130,3 +130,34 @@ async def test_ids_of_questions_name_pairs_with_their_models_and_ratings_may_con
     ]
     # a rating of one response alone is no score of a pair, and is kept
     assert (await pairs_of(client))[0]["metadata"]["ratings_a"] == {"j": {"rating": 4.0}}
+
+
+def test_scores_by_criterion_are_scores_of_the_annotator() -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": "Q", "response": text, "model": text, "annotator": who, "scores": scores}
+        for text, scores in (("x", {"help": 4, "truth": 2}), ("y", {"help": 1, "truth": 2}))
+        for who in ("ann", "gpt-4")
+    ]
+    [pair], _ = staged(rows)
+    assert [(vote["criterion"], vote["label"]) for vote in pair["human"]] == [
+        ("help", "a"), ("truth", "tie"),
+    ]  # fmt: skip
+    assert {name: one["p_a"] for name, one in pair["judges"].items()} == {
+        "gpt-4:help": 1.0, "gpt-4:truth": 0.5,
+    }  # fmt: skip
+
+
+def test_scores_that_are_none_by_criterion_are_kept_and_told() -> None:
+    rows = [{"prompt": "Q", "response": t, "model": t, "scores": [n]} for n, t in enumerate("xy")]
+    [pair], reader = staged(rows)
+    assert pair["metadata"]["given_scores_b"] == [1]
+    assert reader.warnings()[-1].startswith("scores: kept as given_scores in 2 rows")
+
+
+def test_pairs_without_any_score_are_told_with_the_columns_of_numbers() -> None:
+    rows = [{"prompt": "Q", "response": t, "model": t, "help": n} for n, t in enumerate("xy")]
+    _, reader = staged(rows)
+    assert reader.warnings() == [
+        "1 pairs have no label: no row has a score; if one of the columns help holds scores, read it with "
+        "--map score=... (parameter `map`)"
+    ]

@@ -69,6 +69,14 @@ async def test_search_arena_has_votes_for_half_of_its_rows(client: httpx.AsyncCl
     assert (await pairs_of(client))[0]["response_b"] == "y0"
 
 
+async def test_conversations_in_nested_lists_are_read(client: httpx.AsyncClient) -> None:
+    given = arena(0, images=[], num_turns=1)
+    for name in ("conversation_a", "conversation_b"):
+        given[name] = [[turn] for turn in given[name]]
+    body = await _read(client, [given])
+    assert (body["dialect"], body["pairs"], body["labels"]) == ("lmarena_140k", 1, 1)
+
+
 # AlpacaEval
 
 
@@ -95,6 +103,52 @@ async def test_a_declared_person_is_one(client: httpx.AsyncClient) -> None:
     assert (body["labels"], body["recorded_judges"]) == (1, ["weighted_gpt4"])
 
 
+async def test_judges_that_may_be_people_are_told(client: httpx.AsyncClient) -> None:
+    rows = [alpaca(0, annotator=who, preference=1) for who in ("alice", "gpt-4", 3.0)]
+    body = await _read(client, rows, judges="3")
+    assert (body["labels"], body["recorded_judges"]) == (0, ["3", "alice", "gpt-4"])
+    assert "annotator: taken for judges: alice, 3; if this is wrong" in body["warnings"][0]
+
+
+@pytest.mark.parametrize("column", ["label", "winner"])
+async def test_a_label_instead_of_a_preference_is_a_vote(
+    client: httpx.AsyncClient, column: str
+) -> None:
+    models = {"generator_1": "m1", "generator_2": "m2"}
+    said = [("output_1", None), ("m2", "ann"), ("tie", "gpt-4")]
+    rows = [
+        alpaca(n, annotator=who, **models, **{column: value}) for n, (value, who) in enumerate(said)
+    ]
+    body = await _read(client, rows)
+    assert (body["dialect"], body["labels"], body["recorded_judges"]) == (
+        "alpaca_eval",
+        2,
+        ["gpt-4"],
+    )
+    found = await pairs_of(client)
+    assert [vote["label"] for one in found for vote in one["human"]] == ["a", "b"]
+
+
+async def test_preferences_of_0_and_1_alone_are_told_and_may_have_a_coding(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [alpaca(n, annotator="gpt-4", preference=n % 2) for n in range(3)]
+    body = await _read(client, rows)
+    assert "preference: holds 0 and 1 and nothing else" in body["warnings"][0]
+    body = await _read(client, rows, name="coded", coding="0=a,1=b")
+    assert body["warnings"] == []
+    judged = [one["judges"]["gpt-4"]["p_a"] for one in await pairs_of(client, "coded")]
+    assert judged == [1, 0, 1]
+
+
+async def test_preferences_in_words_or_digits_are_read(client: httpx.AsyncClient) -> None:
+    said = ["1", "1.5", "output_2", 2.0]
+    rows = [alpaca(n, annotator="gpt-4", preference=value) for n, value in enumerate(said)]
+    await _read(client, rows)
+    judged = [one["judges"]["gpt-4"]["p_a"] for one in await pairs_of(client)]
+    assert judged == [1, 0.5, 0, 0]
+
+
 async def test_an_input_alone_is_the_prompt(client: httpx.AsyncClient) -> None:
     rows = [{"input": f"I{n}", "output_1": "x", "output_2": "y", "label": n} for n in (1, 2)]
     body = await _read(client, rows, coding="1=a,2=b")
@@ -110,9 +164,11 @@ async def test_an_input_belongs_to_the_prompt(client: httpx.AsyncClient) -> None
 async def test_scores_of_another_judge_are_kept_though_other_fields_differ(
     client: httpx.AsyncClient,
 ) -> None:
-    rows = [alpaca(0, annotator=j, preference=1.0, tokens=n) for n, j in enumerate(["j1", "j2"])]
+    rows = [
+        alpaca(0, annotator=j, preference=1.0, tokens=n) for n, j in enumerate(["claude", "gpt4"])
+    ]
     body = await _read(client, rows)
-    assert (body["pairs"], body["recorded_judges"]) == (1, ["j1", "j2"])
+    assert (body["pairs"], body["recorded_judges"]) == (1, ["claude", "gpt4"])
     assert body["warnings"] == [
         "tokens: differs from an earlier row on the same pair in 1 rows; the first value is kept"
     ]
@@ -266,6 +322,30 @@ async def test_a_contradiction_is_told_by_its_name(client: httpx.AsyncClient) ->
     ]
 
 
+async def test_lists_as_python_shows_them_are_told_of(client: httpx.AsyncClient) -> None:
+    turns = "[{'role': 'user', 'content': 'Q'}, {'role': 'assistant', 'content': '%s'}]"
+    given = {"prompt": "Q", "chosen": turns % "x", "rejected": turns % "y"}
+    answer = await upload(client, [given])
+    assert "is a list of messages; it is written as Python shows it" in answer.json()["detail"]
+    body = await _read(client, [{"prompt": "Q", "chosen": "['x']", "rejected": "['y', 'z']"}])
+    assert body["warnings"] == [
+        "chosen and rejected are lists as Python shows them in 1 rows, and are kept as the texts that "
+        "they are: use json.dumps"
+    ]
+
+
+async def test_an_answer_that_is_chosen_and_rejected_is_told(client: httpx.AsyncClient) -> None:
+    body = await _read(client, [{"prompt": "Q", "chosen": "x", "rejected": "x"}])
+    assert body["warnings"] == ["the chosen answer is the rejected one, too, in 1 rows"]
+
+
+async def test_better_and_worse_answers_may_have_any_names(client: httpx.AsyncClient) -> None:
+    given = {"question": "Q", "better": "x", "worse": "y"}
+    body = await _read(client, [given], map="chosen=better,rejected=worse")
+    assert (body["dialect"], body["labels"]) == ("reward_bench", 1)
+    assert chosen_of((await pairs_of(client))[0]) == ("Q", "x")
+
+
 async def test_answers_marked_one_by_one_are_no_pairs(client: httpx.AsyncClient) -> None:
     answer = await upload(client, [{"prompt": "q", "completion": "x", "label": True}])
     assert "KTO" in answer.json()["detail"]
@@ -281,6 +361,27 @@ async def test_generations_are_rated_by_a_model(client: httpx.AsyncClient) -> No
     assert [one["judges"] for one in await pairs_of(client)] == [
         {"gpt-9": {"p_a": 1.0}}, {"gpt-9": None}, {"gpt-9": None},
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["{}-model", "{}_generator", "model_{}"])
+async def test_models_of_the_chosen_and_the_rejected_answer_are_read(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    rows = [
+        {"prompt": "Q", "chosen": "x", "rejected": "y",
+         name.format("chosen"): "m1", name.format("rejected"): "m2"}
+    ]  # fmt: skip
+    await _read(client, rows)
+    [found] = await pairs_of(client)
+    side, other = ("a", "b") if found["metadata"]["chosen_side"] == "a" else ("b", "a")
+    assert (found[f"model_{side}"], found[f"model_{other}"]) == ("m1", "m2")
+
+
+async def test_a_prompt_that_is_a_transcript_is_the_prompt_in_it(client: httpx.AsyncClient) -> None:
+    answers = [{"answer": text, "model": text, "rank": n} for n, text in enumerate("xy", 1)]
+    rows = [{"prompt": p, "answers": answers} for p in ("\n\nHuman: Q\n\nAssistant: ", "Q")]
+    body = await _read(client, rows)
+    assert (body["pairs"], body["groups"]) == (1, 1)
 
 
 # Arena-Hard v0.1, JudgeBench outputs, MT-bench
@@ -356,6 +457,11 @@ def stars(side: str, value: int) -> Row:
         ([stars("left", 2), stars("right", 4)], "b"),
         ([stars("left", 2), stars("right", 2)], "tie"),
         ([{"type": "pairwise", "value": {"selected": "right"}}, stars("left", 5)], "b"),
+        ([{"type": "textarea", "from_name": "which", "value": {"text": ["Right"]}}], "b"),
+        (
+            [{"type": "labels", "from_name": "marks", "value": {"labels": ["x"]}}, choice("left")],
+            "a",
+        ),
     ],
 )
 async def test_an_answer_of_label_studio_is_a_vote(
@@ -391,6 +497,30 @@ async def test_a_control_that_is_understood_in_part_is_refused(client: httpx.Asy
     assert (await upload(client, rows, coding="Antwort 1=a")).json()["labels"] == 3
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (task({"type": "ranker", "from_name": "order", "value": {"ranker": {"rank": ["left"]}}}),
+         "answers of the control 'order' (ranker), a kind that is not read: 1"),
+        (task({"type": "taxonomy", "from_name": "kind", "value": {"taxonomy": [["Left"]]}}),
+         "answers of the control 'kind' (taxonomy), a kind that is not read: 1"),
+        (task({"type": "textarea", "from_name": "why", "value": {"text": "because " * 20}}),
+         "texts written to the control 'why', not kept, as there is no vote with them: 1"),
+        (task(annotations=[], drafts=[{"result": [choice("left")]}]),
+         "Label Studio tasks with drafts, which no one submitted and which are not read: 1"),
+        ({"data": {"prompt": "Q", "left": "x", "right": "y", "label": "a"}},
+         "label: looks like a verdict and is kept as metadata in 1 rows; if it says which response is "
+         "better, write the rows with prompt, response_a, response_b and label, as the verdicts of this "
+         "format stand elsewhere"),
+    ],
+)  # fmt: skip
+async def test_answers_of_label_studio_that_are_no_votes_are_told(
+    client: httpx.AsyncClient, given: Row, said: str
+) -> None:
+    body = await _read(client, [given])
+    assert (body["labels"], body["warnings"]) == (0, [said])
+
+
 async def test_a_control_about_something_else_is_told(client: httpx.AsyncClient) -> None:
     rows = [task(choice("harmless", "safety"), choice("left"))]
     body = await _read(client, rows)
@@ -418,6 +548,19 @@ async def test_flat_rows_of_label_studio_are_votes_of_one_task(client: httpx.Asy
     [found] = await pairs_of(client)
     assert [(v["label"], v["lead_time"]) for v in found["human"]] == [("a", 0.5), ("b", 1.5)]
     assert found["metadata"] == {"topic": "maths"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["left", ["left"], {"choices": ["left"]}, {"selected": "left"}, '{"selected": "left"}', "Left"],
+)
+async def test_an_answer_in_a_flat_row_may_be_written_in_many_ways(
+    client: httpx.AsyncClient, said: Any
+) -> None:
+    given = {"id": 5, "prompt": "Q", "left": "x", "right": "y", "pw": said, "annotator": 1,
+             "annotation_id": 4, "lead_time": 1.0}  # fmt: skip
+    assert (await _read(client, [given]))["labels"] == 1
+    assert (await pairs_of(client))[0]["human"][0]["label"] == "a"
 
 
 async def test_flat_rows_without_an_answer_say_what_to_do(client: httpx.AsyncClient) -> None:
@@ -451,6 +594,9 @@ def said(value: Any, who: str = "u1", status: str = "submitted") -> Row:
         ([{"user_id": "u", "values": {"preference": {"value": "response2"}}}], ["b"]),
         ({"preference": [said([{"value": "response1", "rank": 2},
                                {"value": "response2", "rank": 1}])]}, ["b"]),
+        ({"preference": [said("response1")], "faults": [said(["long", "wrong"])]}, ["a"]),
+        ({"preference": [said("response2")],
+          "marks": [said([{"start": 0, "end": 1, "label": "odd"}])]}, ["b"]),
     ],
 )  # fmt: skip
 async def test_an_answer_of_argilla_is_a_vote(
@@ -484,8 +630,8 @@ async def test_a_record_with_generations_and_their_ratings(client: httpx.AsyncCl
 
 async def test_records_as_a_table_are_read(client: httpx.AsyncClient) -> None:
     new = {
-        "id": "r", "prompt": "Q", "response1": "x", "response2": "y", "_server_id": "s",
-        "preference.responses": ["response2"], "preference.responses.users": ["u"],
+        "id": "r", "prompt": "Q", "response_a": "x", "response_b": "y", "_server_id": "s",
+        "preference.responses": ["response_b"], "preference.responses.users": ["u"],
         "preference.responses.status": ["submitted"], "preference.suggestion": "response1",
     }  # fmt: skip
     old = {
@@ -496,6 +642,38 @@ async def test_records_as_a_table_are_read(client: httpx.AsyncClient) -> None:
     assert (body["dialect"], body["labels"], body["annotators"]) == ("argilla", 2, 1)
     found = await pairs_of(client)
     assert [one["human"][0]["label"] for one in found] == ["b", "a"]
+
+
+async def test_a_text_classification_of_argilla_is_a_vote(client: httpx.AsyncClient) -> None:
+    base = {
+        "inputs": {"prompt": "Q", "response_a": "x", "response_b": "y"},
+        "annotation_agent": "u",
+    }
+    rows: list[Row] = [
+        {**base, "id": "1", "annotation": "response_b", "status": "Validated"},
+        {**base, "id": "2", "annotation": None, "status": "Default"},
+        {**base, "id": "3", "annotation": "response_a", "status": "Discarded",
+         "prediction": [{"label": "response_a", "score": 0.9}]},
+    ]  # fmt: skip
+    body = await _read(client, rows)
+    assert (body["dialect"], body["pairs"], body["labels"]) == ("argilla", 3, 1)
+    assert (await pairs_of(client))[0]["human"][0]["label"] == "b"
+    assert "Discarded responses: 1" in body["warnings"]
+    assert "Argilla records with suggestions of a model, which are not read: 1" in body["warnings"]
+
+
+async def test_a_record_may_have_any_two_texts_of_one_name(client: httpx.AsyncClient) -> None:
+    said_of = {"chosen": "rejected", "generation-0": "generation-1", "output_a": "output_b"}
+    rows = [
+        {
+            "id": str(n),
+            "fields": {"prompt": "Q", a: "x", b: "y"},
+            "responses": {"better": [said(b)]},
+        }
+        for n, (a, b) in enumerate(said_of.items())
+    ]
+    assert (await _read(client, rows))["labels"] == 3
+    assert [one["human"][0]["label"] for one in await pairs_of(client)] == ["b", "b", "b"]
 
 
 async def test_a_record_without_two_responses_names_its_fields(client: httpx.AsyncClient) -> None:

@@ -173,7 +173,9 @@ async def test_who_is_a_person_is_told_and_can_be_declared(client: httpx.AsyncCl
     assert (body["annotators"], body["recorded_judges"]) == (2, ["GPTina", "expert_1"])
 
 
-@pytest.mark.parametrize("field", ["preferred", "rating", "judgments", "human_choice"])
+@pytest.mark.parametrize(
+    "field", ["preferred", "rating", "judgments", "human_choice", "a_wins", "evaluations", "raters"]
+)
 async def test_a_verdict_that_was_not_read_is_told(client: httpx.AsyncClient, field: str) -> None:
     body = (await upload(client, [texts(0, **{field: "a"}), texts(1, **{field: "b"})])).json()
     assert body["labels"] == 0
@@ -403,6 +405,14 @@ async def test_columns_of_verdicts_are_told_of_whatever_they_are_called(
         assert any(line.startswith(f"{name}: looks like a verdict") for line in told)
 
 
+async def test_truth_values_are_told_of_where_there_is_no_verdict_at_all(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [texts(n, second=bool(n % 3)) for n in range(6)]
+    [said] = (await upload(client, rows)).json()["warnings"]
+    assert "second hold nothing but -1, 0, 1, 2, true or false" in said
+
+
 async def test_columns_of_codes_are_told_of_where_there_is_no_verdict_at_all(
     client: httpx.AsyncClient,
 ) -> None:
@@ -432,6 +442,13 @@ def test_a_value_declared_as_no_vote_is_none_wherever_it_stands() -> None:
     ]  # fmt: skip
 
 
+def test_the_pair_of_a_vote_may_be_called_so() -> None:
+    [pair], reader = staged([row(0), {"pair": "p0", "annotator": "ann", "label": "b"}])
+    assert (refused(reader), [vote["label"] for vote in pair["human"]]) == ([], ["a", "b"])
+    _, reader = staged([{"pair": "p0", "label": "b"}])
+    assert "no row of the upload is a pair" in refused(reader)[0]
+
+
 def test_of_very_many_values_and_names_some_are_told_and_all_counted() -> None:
     fields = {"prompt": "Q", "response1": "x", "response2": "y"}
     rows = [
@@ -455,7 +472,55 @@ TEXTS = {"Prompt": "Q", "Response A": "x", "Response B": "y"}
         ({"columns": ["id"], "data": [[1]]}, "one JSON object of columns and data"),
         ({"id;label": "1;a"}, "separated by ';'"),
         ({"id\tlabel": "1"}, "separated by tab"),
+        ({"id^prompt^label": "1"}, "separated by '^': say so with --delimiter"),
+        ({"id::prompt::label": "1"}, "separated by '::': a separator is one character"),
         ({"id": 1}, "the fields are those of no known format: 'id'"),
+        (
+            {"choice": 0, "summaries": [{"text": "x"}, {"text": "y"}]},
+            "the answers stand in the list 'summaries': write them as two columns",
+        ),
+        (
+            {"text": "Q", "options": [{"id": "A", "text": "x"}, {"id": "B", "text": "y"}]},
+            "the answers stand in the list 'options'",
+        ),
+        ({"prompt": "Q", "completion": "x", "label": "True"}, "(KTO)"),
+        (
+            {"question_id": 1, "model": "m", "judge": ["gpt-4", "single"], "score": 8, "turn": 1},
+            "a judge's score of one answer without the answer",
+        ),
+        (
+            {"instruction": "I", "output": "A", "orig_response_A": "x", "orig_response_B": "y"},
+            "the row has texts ('instruction', 'output', 'orig_response_A', 'orig_response_B')",
+        ),
+        (
+            {
+                "history": "Q",
+                "human_ref_A": "one two three four five six seven eight",
+                "human_ref_B": "y\nz",
+                "labels": 1,
+            },
+            "the row has texts ('human_ref_A', 'human_ref_B')",
+        ),
+        (
+            {"instruction": "Q", "generations": "['x', 'y']", "ratings": "[1, 2]"},
+            "'generations' is a list; it is written as Python shows it: use json.dumps",
+        ),
+        ({"prompt": "Q", "accepted": "x", "rejected": "y"}, '"chosen=accepted,rejected=rejected"'),
+        ({"question": "Q", "better": "x", "worse": "y"}, '"chosen=better,rejected=worse"'),
+        (
+            {"model_1": "m1", "model_2": "m2", "winner": "m1"},
+            '"model_a=model_1,model_b=model_2,winner=winner"',
+        ),
+        (
+            {"player_a": "m1", "player_b": "m2", "result": 1},
+            '"model_a=player_a,model_b=player_b,winner=result"',
+        ),
+        ({"winner": "m1", "loser": "m2"}, "a battle has two models and who won"),
+        ({"prompt": "Q", "response": "x", "helpfulness": 3}, "needs its model"),
+        (
+            {"id": 1, "text": "Q, A: x, B: y", "label": "A"},
+            "is a label, and no row of the upload is a pair",
+        ),
         ({**TEXTS, "Winner": "a"}, "response_b=Response B,label=Winner"),
         (TEXTS, "response_b=Response B"),
     ],
@@ -463,6 +528,20 @@ TEXTS = {"Prompt": "Q", "Response A": "x", "Response B": "y"}
 def test_a_row_of_no_known_format_says_what_it_may_be(row: dict[str, Any], told: str) -> None:
     _, reader = staged([row])
     assert told in refused(reader)[0]
+
+
+@pytest.mark.parametrize(
+    ("codes", "example"),
+    [
+        ((-3, -1, 0, 2), "-3=a,-1=a,0=tie,2=b"), ((0, 1), "0=a,1=b"), ((1, 2, 3), "1=a,2=tie,3=b"),
+        ((1, 2, 4, 5), "1=a,2=a,4=b,5=b"), ((10, 9, 8), "8=a,9=tie,10=b"), ((3,), "3=a"),
+    ],
+)  # fmt: skip
+def test_an_example_of_a_coding_has_the_numbers_in_their_order(
+    codes: tuple[int, ...], example: str
+) -> None:
+    _, reader = staged([texts(n, label=code) for n, code in enumerate(codes)])
+    assert f"for example {example}. Nothing" in reader.heard.faults()[0]
 
 
 def test_a_name_that_cannot_be_declared_is_not_proposed() -> None:

@@ -125,6 +125,21 @@ ENCODED: dict[str, tuple[str, bytes]] = {
     "tab called csv": ("x.csv", _with("\t").encode()),
     "said": ("x.csv", b"sep=;\r\n" + _with(";").encode()),
     "said in quotes": ("x.csv", b'"sep=;"\r\n' + _with(";").encode()),
+    "said to be tab": ("x.csv", b"sep=\t\r\n" + _with("\t").encode()),
+    "said in utf-16": ("x.csv", ("sep=;\r\n" + _with(";")).encode("utf-16")),
+    "empty lines first": ("x.csv", b"\r\n\n" + PLAIN.encode()),
+    "empty cells first": ("x.csv", b";;;;;\n" + _with(";").encode()),
+    "blanks after commas": (
+        "x.csv",
+        b"id, prompt, response_a, response_b, annotator, label\n"
+        + '1, Größe?, "x, y", z, ann, a\n2, P, x, y, ann, b\n'.encode(),
+    ),
+    "a comma after the last row": (
+        "x.json",
+        b'[{"id": 1, "prompt": "Gr\\u00f6\\u00dfe?", "response_a": "x, y", "response_b": "z", '
+        b'"label": "a"},\n{"id": 2, "prompt": "P", "response_a": "x", "response_b": "y", '
+        b'"label": "b"},\n]\n',
+    ),
     "utf-16": ("x.csv", PLAIN.encode("utf-16")),
     "utf-16 big-endian": ("x.csv", b"\xfe\xff" + _with("\t").encode("utf-16-be")),
     "utf-16 without a mark": ("x.csv", _with(";").encode("utf-16-le")),
@@ -181,6 +196,24 @@ CAUSES: dict[str, tuple[bytes, str]] = {
         "human: the object names this field twice",
     ),
     "two names in an array": (b'[{"a": 1, "a": 2}]', "a: the object names this field twice"),
+    "rows in an object in an object": (
+        b'{"evalId": "e", "results": {"results": [{"vars": {"q": "Q"}}]}}',
+        "'results.results' holds the rows",
+    ),
+    "rows in rows": (
+        b'{"features": [{"name": "prompt"}], "rows": [{"row_idx": 0, "row": {"prompt": "q"}}]}',
+        "'rows' holds the rows: give that list alone, with the fields of 'row' at the top",
+    ),
+    "a row in a field": (b'{"row": {"prompt": "q"}}', "the row stands inside its field 'row'"),
+    "several objects in a line": (b'{"a": 1}{"a": 2}', "the line holds several objects"),
+    "python": (b"{'prompt': 'q'}", "as Python shows it"),
+    "python in an array": (b"[{'prompt': 'q'}]", "as Python shows it"),
+    "a table of unknown names": (b"Frage,Eins,Zwei\nq,x,y\n", "has to be called .csv"),
+    "xml": (b'<?xml version="1.0"?>', "XML"),
+    "rtf": (b"{\\rtf1\\ansi", "RTF"),
+    "numpy": (b"\x93NUMPY\x01\x00", "NumPy"),
+    "tar": (b"rows.jsonl".ljust(257, b"\0") + b"ustar\x0000", "tar archive"),
+    "a remark first": (b"# of May\nid,prompt,response_a,response_b\n1,q,x,y\n", ".csv"),
     "a delimiter that is not meant": (b"prompt;x;y;z\n1;2;3;4\n", "no known format"),
 }
 
@@ -191,6 +224,16 @@ async def test_a_refusal_names_the_cause(client: httpx.AsyncClient, name: str) -
     answer = await upload(client, body, headers={})
     assert answer.status_code in (400, 422), answer.text
     assert word in answer.json()["detail"]
+
+
+async def test_a_table_that_does_not_begin_with_its_header_is_told_of(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await _sent(client, "# of May\nid,prompt,response_a,response_b\n1,q,x,y\n")
+    said = "names one column, '# of May', and a later one has 4 cells: if it is a title or a remark"
+    assert said in answer.json()["detail"]
+    answer = await _sent(client, 'prompt,response_a,response_b\n"q,x,y\n')
+    assert "a quote in it is not closed" in answer.json()["detail"]
 
 
 async def test_a_header_that_is_not_known_is_told_of(client: httpx.AsyncClient) -> None:
@@ -306,6 +349,9 @@ def test_a_data_frame_that_would_lose_a_column_is_refused() -> None:
     with pytest.raises(ValueError, match="names a column twice: label"), upload_of(frame):
         pass
     with pytest.raises(TypeError, match="give a list of rows"), upload_of(columns):
+        pass
+    name: Any = "rows.jsonl"
+    with pytest.raises(TypeError, match="name a file by a pathlib"), upload_of(name):
         pass
 
 

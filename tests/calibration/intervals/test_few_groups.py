@@ -5,10 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.agreement import cohens_kappa
+from calibration.agreement import cohens_kappa, correlations
 from calibration.estimate import Estimate
 from calibration.intervals import ClusterBootstrap, Groups, estimate_mean, estimate_share
 from calibration.ranking import Comparisons, ModelRating, RankingOptions, rank_models
+from calibration.reliability import (
+    equal_width_edges,
+    estimate_auprc,
+    estimate_auroc,
+    estimate_brier_parts,
+    estimate_brier_score,
+    estimate_calibration_error,
+    estimate_log_loss,
+    estimate_maximum_calibration_error,
+)
 
 ROWS = 15
 
@@ -45,6 +55,42 @@ def test_few_groups_cover_as_they_say(n_groups: int, won: int, lost: int) -> Non
         share = estimate_share(score, None, Groups.of(group))
         covered += [holds(win_rate, truth), holds(share, truth)]
     assert (covered / draws >= least(draws)).all(), covered / draws
+
+
+ALIKE_CONFIDENCE = [0.9, 0.8, 0.7, 0.95, 0.65]
+ALIKE = [1.0, 1.0, 1.0, 0.0, 1.0]
+
+
+def estimates_of(confidence: np.ndarray, right: np.ndarray, group: np.ndarray) -> list[Estimate]:
+    """Return what is estimated of verdicts, with intervals by groups."""
+    bootstrap = ClusterBootstrap.over(group, 0, n_resamples=200)
+    edges = equal_width_edges(2)
+    parts = estimate_brier_parts(confidence, right, edges, bootstrap)
+    assert parts is not None
+    correlation = correlations(confidence, right, group)
+    return [
+        estimate_share(right, None, Groups.of(group)),
+        estimate_calibration_error(confidence, right, edges, bootstrap),
+        estimate_calibration_error(np.ones(len(right)), right, edges, bootstrap),
+        estimate_maximum_calibration_error(confidence, right, edges, group),
+        estimate_brier_score(confidence, right, bootstrap),
+        estimate_log_loss(confidence, right, bootstrap),
+        estimate_auroc(confidence, right, group),
+        estimate_auprc(confidence, right, group),
+        parts.reliability, parts.resolution, parts.uncertainty,
+        correlation.pearson, correlation.spearman, correlation.kendall,
+        cohens_kappa((confidence > 0.75).astype(int), right.astype(int), groups=group),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("n_groups", [2, 3, 4, 6])
+def test_groups_that_are_alike_give_no_interval_of_no_width(n_groups: int) -> None:
+    group = np.repeat(np.arange(n_groups), len(ALIKE))
+    confidence, right = np.tile(ALIKE_CONFIDENCE, n_groups), np.tile(ALIKE, n_groups)
+    for place, found in enumerate(estimates_of(confidence, right, group)):
+        assert found.value is not None, place
+        if found.low is not None and found.high is not None:
+            assert found.high - found.low > 0.05, (place, found)
 
 
 def test_two_groups_say_next_to_nothing() -> None:

@@ -176,6 +176,22 @@ def first(sent: Callable[[Asked], Sent], times: float = 1) -> Reply:
     return lambda asked: sent(asked) if asked.number < times else answer(asked)
 
 
+def quota_of_gemini(limit: int, wait: str) -> str:
+    """The words of Gemini, as gateways hand them on without the details."""
+    metric = "generativelanguage.googleapis.com/generate_content_free_tier_requests"
+    return (
+        "You exceeded your current quota, please check your plan and billing details. For more"
+        " information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits. To"
+        " monitor your current usage, head to: https://ai.dev/usage?tab=rate-limit. "
+        + f"\n* Quota exceeded for metric: {metric}, limit: {limit}, model: gemini-2.0-flash" * 3
+        + f"\nPlease retry in {wait}."
+    )
+
+
+def refused_once(status: int) -> Reply:
+    return first(lambda _: refusal(status, "x"))
+
+
 def always(sent: Sent) -> Reply:
     return lambda _: sent
 
@@ -211,6 +227,30 @@ def billed(tokens: tuple[int, int], **usage: Any) -> Reply:
         return sent
 
     return reply
+
+
+def by_id(asked: Asked) -> Sent:
+    """A list as an object by token id."""
+    tops = {
+        str(32 + rank): {"logprob": top["logprob"], "rank": rank + 1, "decoded_token": top["token"]}
+        for rank, top in enumerate(labels(asked))
+    }
+    return answer(asked, None, [{**position(asked.best, labels(asked)), "top_logprobs": tops}])
+
+
+def by_bytes(asked: Asked) -> Sent:
+    """Tokens that only their bytes name."""
+    tops = [{**top, "token": "", "bytes": list(top["token"].encode())} for top in labels(asked)]
+    return answer(asked, None, [{**tops[0], "top_logprobs": tops}])
+
+
+def full_width(asked: Asked) -> Sent:
+    tops = [{**top, "token": chr(ord(top["token"]) + 0xFEE0)} for top in labels(asked)]
+    return answer(asked, tops[0]["token"], [position(tops[0]["token"], tops)])
+
+
+def sampled_alone(asked: Asked) -> Sent:
+    return answer(asked, None, [position(asked.best, labels(asked)[:1])])
 
 
 def harmony(asked: Asked) -> Sent:
@@ -624,4 +664,246 @@ CASES: dict[str, Case] = {
         lambda a: replace(sent := answer(a), body=b"\xef\xbb\xbf" + json.dumps(sent.body).encode()),
         ORDINARY,
     ),
+    # more of the same kinds
+    "a JSON object in tokens": Case(
+        lambda a: answer(
+            a, f'{{"label": "{a.best}"}}', _prefixed(a, '{"', "label", '":', ' "', tail=('"}',))
+        ),
+        ORDINARY,
+    ),
+    "a box in tokens": Case(
+        lambda a: answer(a, rf"\boxed{{{a.best}}}", _prefixed(a, "\\", "boxed", "{", tail=("}",))),
+        ORDINARY,
+    ),
+    "thinking that is switched off": Case(
+        lambda a: answer(a, None, _prefixed(a, "<think>", "\n\n", "</think>", "\n\n")), ORDINARY
+    ),
+    "a vote in tags of another name": Case(said("<winner>{}</winner>"), VOTE),
+    "the loser in tags": Case(said("<loser>{other}</loser>"), UNREADABLE),
+    "HTTP where HTTPS is spoken": Case(
+        always(Sent(b"<html>400 The plain HTTP request was sent to HTTPS port</html>", 400)),
+        GONE,
+        ("base_url",),
+        calls=1,
+    ),
+    "moved": Case(
+        always(Sent(b"", 308, {"location": "https://elsewhere/v1/chat/completions"})),
+        GONE,
+        ("https://elsewhere/v1", "base_url"),
+        calls=1,
+    ),
+    "another protocol is asked for": Case(always(Sent(b"Upgrade Required", 426)), GONE, calls=1),
+    "double brackets": Case(said("[[{}]]"), VOTE),
+    "a vote of GLM": Case(said("<|begin_of_box|>{}<|end_of_box|>"), VOTE),
+    "thinking of Seed": Case(said("<seed:think>{other}?</seed:think>{}"), VOTE),
+    "unfinished thinking of Kimi": Case(said("\u25c1think\u25b7{}"), UNREADABLE, ("thinking",)),
+    "a channel with a constraint": Case(
+        said('<|channel|>final <|constrain|>json<|message|>{"answer": "{}"}'), VOTE
+    ),
+    "one is worse, so the other": Case(said("{other} is worse, so {}"), UNREADABLE),
+    "a label, and that it is worse": Case(
+        said("{other}.\n\nResponse {other} is worse because it errs."), UNREADABLE
+    ),
+    "a label, and that it is not the better one": Case(
+        said("{other}\n\nIt is clearly not the better one."), UNREADABLE
+    ),
+    "a label with less than half the confidence": Case(
+        said('{"answer": "{other}", "confidence": 0.2}'), UNREADABLE
+    ),
+    "a label with its confidence": Case(said('{"answer": "{}", "confidence": 0.9}'), VOTE),
+    "a call of a tool": Case(
+        said("", finish_reason="tool_calls", tool_calls=[{"function": {"name": "A"}}]),
+        UNREADABLE,
+        ("tool_calls",),
+    ),
+    "letters of full width": Case(full_width, ORDINARY),
+    "tokens by their bytes": Case(by_bytes, ORDINARY),
+    "names that are token ids": Case(
+        lambda a: answer(a, None, [position("token_id:32", labels(a, "token_id:"))]), UNREADABLE
+    ),
+    "a list by token id": Case(by_id, ORDINARY),
+    "a list of the sampled token alone": Case(sampled_alone, VOTE),
+    "one-hot with null": Case(one_hot(None), VOTE),
+    "decimal logarithms": Case(
+        lambda a: answer(
+            a,
+            None,
+            [position(a.best, [{**t, "logprob": t["logprob"] / math.log(10)} for t in labels(a)])],
+        ),
+        UNREADABLE,
+    ),
+    "probabilities for logarithms": Case(
+        lambda a: answer(
+            a,
+            None,
+            [position(a.best, [{**t, "logprob": math.exp(t["logprob"])} for t in labels(a)])],
+        ),
+        UNREADABLE,
+    ),
+    "a list of the next position": Case(
+        lambda a: answer(
+            a,
+            None,
+            [
+                {
+                    "token": a.best,
+                    "logprob": logprob(0.784),
+                    "top_logprobs": [
+                        {"token": "<|im_end|>", "logprob": -0.001},
+                        {"token": a.other, "logprob": -7.5},
+                    ],
+                }
+            ],
+        ),
+        UNREADABLE,
+    ),
+    "a filter of Azure that leaves the message out": Case(
+        always(Sent({"choices": [{"index": 0, "finish_reason": "content_filter"}]})),
+        FailureKind.REFUSED,
+        calls=1,
+    ),
+    "stopped for toxicity": Case(stopped("ERROR_TOXIC"), FailureKind.REFUSED, calls=1),
+    **{
+        f"stopped by {reason}, once": Case(stopped(reason, 1), ORDINARY, calls=2)
+        for reason in ("ERROR", "network_error", "cancelled", "time_limit", "engine_overloaded")
+    },
+    "too many at once at Zhipu": Case(
+        first(lambda _: Sent({"code": 1302, "msg": "\u5e76\u53d1\u6570\u8fc7\u9ad8"})),
+        ORDINARY,
+        calls=2,
+    ),
+    "a rate limit of Zhipu": Case(
+        always(
+            Sent({"error": {"code": "1302", "message": "\u8fbe\u5230\u901f\u7387\u9650\u5236"}})
+        ),
+        FailureKind.RATE_LIMITED,
+        calls=5,
+    ),
+    "sensitive for Zhipu": Case(
+        always(Sent({"error": {"code": "1301", "message": "\u654f\u611f\u5185\u5bb9"}})),
+        FailureKind.REFUSED,
+        calls=1,
+    ),
+    "a model that Zhipu does not have": Case(
+        always(Sent({"error": {"code": "1211", "message": "\u6a21\u578b\u4e0d\u5b58\u5728"}})),
+        GONE,
+        calls=1,
+    ),
+    "a quota that is used up, in Chinese": Case(
+        always(Sent({"error": {"message": "\u8be5\u4ee4\u724c\u989d\u5ea6\u5df2\u7528\u5c3d"}})),
+        GONE,
+        calls=1,
+    ),
+    "sensitive for MiniMax": Case(
+        always(
+            Sent(
+                {
+                    "choices": [{"finish_reason": "stop", "message": {"content": ""}}],
+                    "base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"},
+                }
+            )
+        ),
+        FailureKind.REFUSED,
+        calls=1,
+    ),
+    "no login at MiniMax": Case(
+        always(Sent({"base_resp": {"status_code": 1004, "status_msg": "login fail"}})),
+        GONE,
+        calls=1,
+    ),
+    "no capacity at Cloudflare": Case(
+        first(
+            lambda _: Sent(
+                {"success": False, "errors": [{"code": 3040, "message": "Capacity exceeded"}]}
+            )
+        ),
+        ORDINARY,
+        calls=2,
+    ),
+    "no worker at Nvidia, within a 200": Case(
+        first(
+            lambda _: Sent(
+                {
+                    "error": {
+                        "message": "ResourceExhausted: Worker local total request limit reached (1)",
+                        "code": 502,
+                    }
+                }
+            )
+        ),
+        ORDINARY,
+        calls=2,
+    ),
+    "no worker at Nvidia": Case(
+        first(lambda _: refusal(429, "Worker local total request limit reached (1)")),
+        ORDINARY,
+        calls=2,
+    ),
+    "a probability beside a list of logarithms": Case(
+        lambda a: answer(a, None, [{"token": a.best, "logprob": 0.784, "top_logprobs": labels(a)}]),
+        ORDINARY,
+    ),
+    "a probability alone, as Together writes it": Case(
+        lambda a: answer(
+            a, logprobs={"content": None, "tokens": [f" {a.best}"], "token_logprobs": [0.784]}
+        ),
+        VOTE,
+    ),
+    "throttled with 400": Case(
+        first(lambda _: Sent({"__type": "ThrottlingException", "message": "Rate exceeded"}, 400)),
+        ORDINARY,
+        calls=2,
+    ),
+    "throttled with 403": Case(
+        first(lambda _: refusal(403, "Rate Limit Exceeded")), ORDINARY, calls=2
+    ),
+    "a budget of LiteLLM": Case(
+        always(refusal(400, "Budget has been exceeded! Max budget: 10.0")), GONE, calls=1
+    ),
+    "a quota of nothing": Case(
+        always(refusal(429, "Quota exceeded for metric: m, limit: 0. Please retry in 0.01s.")),
+        GONE,
+        calls=1,
+    ),
+    "a quota of Gemini, its wait at the end of many words": Case(
+        first(lambda _: refusal(429, quota_of_gemini(15, "0.01s"))), ORDINARY, calls=2
+    ),
+    "a quota of nothing amid many words": Case(
+        always(refusal(429, quota_of_gemini(0, "0.01s"))), GONE, calls=1
+    ),
+    "a page that says to wait at its end": Case(
+        first(lambda _: Sent(b"<html>" + b" " * 2000 + b"Retry in 1 ms</html>", 429)),
+        ORDINARY,
+        calls=2,
+    ),
+    "a free tier that is used up": Case(
+        always(refusal(429, "The free tier of the model has been exhausted.")), GONE, calls=1
+    ),
+    "a limit of a day that frees up soon": Case(
+        first(
+            lambda _: refusal(
+                429,
+                "tokens per day (TPD): Limit 9000, Used 8999, Requested 5. Please try again in 15ms.",
+            )
+        ),
+        ORDINARY,
+        calls=2,
+    ),
+    "a limit of a day that frees up late": Case(
+        always(
+            refusal(
+                429,
+                "tokens per day (TPD): Limit 9000, Used 8999, Requested 5. Please try again in 15m.",
+            )
+        ),
+        GONE,
+        calls=1,
+    ),
+    "against the guidelines": Case(
+        always(refusal(403, "Content violates usage guidelines.")), FailureKind.REFUSED, calls=1
+    ),
+    **{
+        f"{status}, once": Case(refused_once(status), ORDINARY, calls=2)
+        for status in (420, 423, 424, 449, 503, 520, 522, 524)
+    },
 }

@@ -59,6 +59,20 @@ async def test_it_never_falls_below_one_and_comes_back() -> None:
     assert slots.allowed == 8
 
 
+async def test_a_number_that_was_refused_is_tried_again_once_in_a_while() -> None:
+    slots = AdaptiveSlots(8, first=4)
+    refused = answers = 0
+    while answers < 80:
+        async with slots.slot() as since:
+            if slots.allowed > 1:  # one at a time is all that this server takes
+                slots.busy(since)
+                refused += 1
+            else:
+                slots.answered()
+                answers += 1
+    assert refused <= 2 + 80 / 16
+
+
 async def test_whoever_stops_waiting_leaves_no_slot_taken() -> None:
     slots = AdaptiveSlots(1)
 

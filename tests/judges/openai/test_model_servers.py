@@ -16,8 +16,8 @@ from app.client.blocking import Tribunal
 from app.client.errors import ConnectionInvalid
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.calls import AdaptiveSlots
-from judges.openai.failures import wait_seconds
 from judges.openai.replies import read_usage
+from judges.openai.waits import wait_seconds
 from judges.registry import Registry
 from judges.types import FailureKind, Score, TokenUsage
 from tests.judges.openai.case_server import (
@@ -208,6 +208,40 @@ async def test_a_wait_is_never_shorter_than_the_usual_one(server: CaseServer, he
         ({}, {"message": "\u8bf7\u572820\u79d2\u540e\u91cd\u8bd5"}, 20.0),
         ({}, {"message": "Limit of 5 requests in 20 seconds; retry 3 times at most"}, None),
         ({}, {"error": {"metadata": {"headers": {"retry_after_ms": 1500}}}}, 1.5),
+        ({}, {"error": {"retry_after": "2027-01-15T08:00:20Z"}}, 20.0),
+        ({}, {"error": {"reset_timestamp": 1_800_000_020}}, 20.0),
+        ({}, {"message": "Limit resets at: 2027-01-15 08:00:20 UTC"}, 20.0),
+        ({}, {"message": "Try again at 2027-01-15T09:00:20+01:00"}, 20.0),
+        ({}, {"message": "\u8bf7\u7b49\u5f8520\u79d2"}, 20.0),
+        ({}, {"message": "\u8bf71\u5206\u949f\u540e\u91cd\u8bd5"}, 60.0),
+        ({"x-ratelimit-retry-after": "20"}, "", 20.0),
+        # the server's clock is 5 minutes ahead
+        (
+            {
+                "date": "Fri, 15 Jan 2027 08:05:00 GMT",
+                "retry-after": "Fri, 15 Jan 2027 08:05:20 GMT",
+            },
+            "",
+            20.0,
+        ),
+        ({"date": "Fri, 15 Jan 2027 08:05:00 GMT", "x-ratelimit-reset": "1800000320"}, "", 20.0),
+        ({"date": "today", "retry-after": "Fri, 15 Jan 2027 08:00:20 GMT"}, "", 20.0),
+        ({"x-retry-after-ms": "1500"}, "", 1.5),
+        ({"retry-after-seconds": "20"}, "", 20.0),
+        (
+            {
+                "x-ratelimit-remaining-tokens-minute": "0",
+                "x-ratelimit-reset-tokens-minute": "11.5",
+                "x-ratelimit-remaining-requests-day": "7",
+                "x-ratelimit-reset-requests-day": "33000",
+            },
+            "",
+            11.5,
+        ),
+        ({"x-ratelimit-remaining": "0.0", "x-ratelimit-reset": "20"}, "", 20.0),
+        ({"ratelimitbysize-remaining": "0", "ratelimitbysize-reset": "20"}, "", 20.0),
+        ({"x-ratelimit-minute-remaining": "0", "x-ratelimit-minute-reset": "1800000020"}, "", 20.0),
+        ({"x-ratelimit-minute-remaining": "5", "x-ratelimit-minute-reset": "1800000020"}, "", None),
     ],
 )
 def test_a_wait_is_found_in_headers_fields_and_words(
@@ -248,6 +282,28 @@ async def test_a_server_with_one_slot_judges_every_pair(server: CaseServer) -> N
     await judge.aclose()
     assert [score.failure for score in scores] == [None] * 18
     assert server.most_in_flight <= 12
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_server_with_one_slot_that_refuses_a_second_request_judges_every_pair(
+    server: CaseServer, status: int
+) -> None:
+    lock = threading.Lock()
+
+    def reply(asked: Asked) -> Sent:
+        if not lock.acquire(blocking=False):
+            return refusal(status, "no slot available")
+        try:
+            time.sleep(0.02)
+            return answer(asked)
+        finally:
+            lock.release()
+
+    server.reply = reply
+    judge = judge_of(server, retry_wait_s=0.05)
+    scores = await scores_of(judge, 40)
+    await judge.aclose()
+    assert [score.failure for score in scores] == [None] * 40
 
 
 async def test_time_outs_are_complaints(server: CaseServer) -> None:
@@ -347,13 +403,25 @@ async def test_a_refused_field_is_given_up_once_and_every_score_says_so(server: 
         "gpt-5 models don't support temperature=0. Only temperature=1 is supported.",
         "This model doesn't support the temperature field. Remove temperature and try again.",
         "Model does not support setting temperature",
+        "Input validation error: `temperature` must be strictly positive",
+        "Invalid params: temperature must be in range (0, +inf)",
+        "temperature must be greater than 0",
+        "InvalidParameter: Temperature should be in (0.0, 2.0)",
+        "`temperature` (=0) has to be a strictly positive float",
+        "Invalid value for 'temperature': 0",
+        "the parameter temperature is illegal",
+        "temperature \u53c2\u6570\u975e\u6cd5\u3002\u53d6\u503c\u8303\u56f4\u662f (0.0, 1.0)",
+        "\u8be5\u6a21\u578b\u4e0d\u652f\u6301temperature\u53c2\u6570",
+        [{"loc": ["body", "temperature"], "msg": "Input should be greater than 0"}],
     ],
 )
-async def test_a_temperature_that_claude_refuses_is_given_up(
-    server: CaseServer, message: str
+async def test_a_refused_temperature_of_0_is_given_up_whatever_the_words(
+    server: CaseServer, message: Any
 ) -> None:
+    refused = Sent({"detail": message}, 422)
+
     def reply(asked: Asked) -> Sent:
-        return refusal(400, message) if "temperature" in asked.body else answer(asked)
+        return refused if "temperature" in asked.body else answer(asked)
 
     score = await score_of(server, reply)
     check(CASES["an ordinary answer"], score)
@@ -369,6 +437,14 @@ async def test_a_temperature_that_claude_refuses_is_given_up(
         "logprobs is not supported when temperature is set",
         "deepseek-reasoner does not support the parameter logprobs",
         "logprobs cannot be used with thinking",
+        "Log probabilities are not supported by this model",
+        "logprobs: invalid type: boolean `true`, expected u32 at line 1 column 300",
+        "logprobs: value is not a valid integer",
+        "You must set logits_all=True to use logprobs",
+        "logprobs are not yet implemented",
+        "this model cannot return logprobs",
+        "the parameter logprobs is invalid",
+        "\u8be5\u6a21\u578b\u4e0d\u652f\u6301logprobs",
     ],
 )
 async def test_refused_log_probs_are_given_up_whatever_the_words(
@@ -394,6 +470,10 @@ async def test_refused_log_probs_are_given_up_whatever_the_words(
         ({}, "'The temperature and weather' is not allowed by policy", ""),
         ({}, "Invalid 'top_logprobs': 20 is not supported, at most 5", "set top_logprobs"),
         ({"system_role": "system"}, "System role not supported", "system_role"),
+        ({}, "sample logprobs of 20, which is greater than max allowed: 5", "set top_logprobs"),
+        ({}, "`top_n_tokens` must be >= 0 and <= 5. Given: 20", "set top_logprobs"),
+        ({}, "Invalid 'max_output_tokens': Expected a value >= 16, but got 1", "set max_tokens"),
+        ({}, "max_tokens must be >= 16: {'max_tokens': 1, 'temperature': 0}", "set max_tokens"),
     ],
 )
 async def test_a_field_that_the_settings_name_is_not_given_up_but_named(
@@ -417,6 +497,18 @@ SYSTEM_REFUSALS = [
     (400, "Conversation must start with a user prompt"),
     (422, "The role system is not allowed here"),
     (400, "Please use a valid role: user, model."),
+    (422, "unknown variant `system`, expected `user` or `assistant`"),
+    (
+        500,
+        f"While executing CallExpression in source: {'{%- x -%} ' * 60}System role not supported",
+    ),
+    (400, "Invalid enum value. Expected 'user' | 'assistant', received 'system'"),
+    (400, 'messages: first message must use the "user" role'),
+    (400, "the role of message with odd index in the messages must be user or function"),
+    (400, "Expected the first message to be from the user"),
+    (400, "Please ensure that multiturn requests alternate between user and model roles"),
+    (400, "developer messages are not supported"),
+    (400, "\u4e0d\u652f\u6301 system \u89d2\u8272"),
 ]
 
 
@@ -519,6 +611,18 @@ async def test_a_call_that_was_cut_is_counted_or_its_cost_is_unknown(server: Cas
     assert "no_usage" in score.flags
 
 
+@pytest.mark.parametrize("reason", ["network_error", "timeout"])
+async def test_a_call_that_the_server_stopped_is_counted_or_its_cost_is_unknown(
+    server: CaseServer, reason: str
+) -> None:
+    def cut_off(asked: Asked) -> Sent:
+        return answer(asked, "", [], finish_reason=reason, usage={})
+
+    score = await score_of(server, first(cut_off), orders="as_posted")
+    assert score.failure is None
+    assert (score.usage.calls, score.cost_usd) == (2, None)
+
+
 async def test_a_timed_out_call_makes_the_cost_unknown(server: CaseServer) -> None:
     def late(asked: Asked) -> Sent:
         time.sleep(0.6 if asked.number == 0 else 0)
@@ -551,6 +655,29 @@ async def test_a_budget_reserves_what_is_really_asked_for(
 
 
 @pytest.mark.parametrize(
+    "extra_body",
+    [
+        {"thinking_budget": 4000},
+        {"thinking_budget": -1},
+        {"thinking": {"type": "enabled", "budget_tokens": 4000}},
+        {"reasoning": {"max_tokens": 4000}},
+        {"extra_body": {"google": {"thinking_config": {"thinking_budget": 4000}}}},
+        {"n_predict": 4000},
+        {"options": {"num_predict": 4000}},
+    ],
+)
+async def test_a_budget_that_does_not_cover_what_is_asked_for_besides_pays_for_no_call(
+    server: CaseServer, extra_body: dict[str, Any]
+) -> None:
+    score = await score_of(server, budget_usd=0.04, extra_body=extra_body)
+    assert score.failure is not None
+    assert "budget" in score.failure.detail
+    assert server.asked == []
+    off = await score_of(server, budget_usd=0.04, extra_body={"thinking_budget": 0})
+    assert off.failure is None
+
+
+@pytest.mark.parametrize(
     ("usage", "counted"),
     [
         ({"prompt_tokens": 9, "completion_tokens": "2"}, None),
@@ -573,6 +700,11 @@ async def test_a_budget_reserves_what_is_really_asked_for(
             {**usage_of(9, 2), "total_tokens": 311, "cache_read_input_tokens": 300},
             TokenUsage(309, 2),
         ),
+        ({**usage_of(9, 2), "cache_read_input_tokens": 300}, TokenUsage(309, 2)),
+        ({**usage_of(309, 2), "cache_read_input_tokens": 300}, TokenUsage(309, 2)),
+        ({**usage_of(0, 0), "total_tokens": 0}, None),
+        (usage_of(0, 2), None),
+        ({"prompt_tokens": 9, "completion_tokens": -5, "total_tokens": 4}, None),
     ],
 )
 def test_usage_that_is_known_in_part_is_never_less_than_billed(
@@ -593,6 +725,10 @@ def test_usage_that_is_known_in_part_is_never_less_than_billed(
         ("NO_PROXY", "localhost,fe80::/10"),
         ("no_proxy", "http://[::1"),
         ("SSL_CERT_FILE", "/no/such/certificates.pem"),
+        ("SSLKEYLOGFILE", "/no/such/folder/keys.log"),
+        ("NO_PROXY", "[::1]"),
+        ("no_proxy", "\u00fcn\u00ef.example"),
+        ("NO_PROXY", "localhost,[fe80::1%eth0]"),
     ],
 )
 def test_a_proxy_variable_that_cannot_be_used_is_one_message(
@@ -617,6 +753,7 @@ def test_a_proxy_variable_that_cannot_be_used_is_one_message(
         ("HTTPS_PROXY", "127.0.0.1:3128"),
         ("NO_PROXY", "localhost,127.0.0.1,::1,10.0.0.0/8,.example.com"),
         ("NO_PROXY", "*,fe80::/10"),
+        ("NO_PROXY", "*.example.com,192.168.0.0/16,http://example.com,fe80::1"),
         ("SSL_CERT_FILE", ""),
     ],
 )
@@ -650,6 +787,9 @@ def listed(*names: str, **fields: Any) -> dict[str, Any]:
         ("llama", listed("Llama"), True),
         ("claude-4", listed("claude-4-20250929"), True),
         ("gpt-4o", listed("gpt-4o-mini"), False),
+        ("claude-4-latest", listed("claude-4-20250929"), True),
+        ("claude-4-0", listed("claude-4-20250929"), True),
+        ("claude-4-latest", listed("claude-4-mini-20250929"), False),
         ("openai/gpt-9", listed("openai/*"), True),
         ("large-latest", listed("large-2411", aliases=["large-latest"]), True),
         ("judge", listed(), False),
@@ -659,6 +799,21 @@ def listed(*names: str, **fields: Any) -> dict[str, Any]:
         ("judge", Sent({"error": {"message": "bad key"}}, 401), False),
         ("judge", Sent({"error": {"message": "Missing scopes: api.model.read"}}, 403), True),
         ("judge", {"models": ["judge"]}, True),
+        ("judge", {"success": True, "result": [{"name": "judge"}]}, True),
+        ("judge", {"endpoints": [{"name": "judge"}]}, True),
+        ("judge", {"resources": [{"model_id": "judge"}]}, True),
+        ("judge", {"modelSummaries": [{"modelId": "other"}]}, False),
+        ("judge", {"data": {"models": [{"id": "judge"}]}}, True),
+        ("judge", {"code": 0, "message": "ok", **listed("judge")}, True),
+        ("judge", {"code": 0, "message": "ok", **listed("other")}, False),
+        ("judge", {**listed("other"), "has_more": True}, True),
+        ("judge", {"models": [{"name": "other"}], "nextPageToken": "t"}, True),
+        ("judge", {**listed("other"), "has_more": False}, False),
+        ("anything", listed("koboldcpp/x", owned_by="koboldcpp"), True),
+        ("deployment", listed("gpt-4o", lifecycle_status="generally-available"), True),
+        ("a/judge#b/deployment", listed("a/judge"), True),
+        ("judge", refusal(400, "api-version is required"), True),
+        ("judge", refusal(415, "Unsupported media type"), True),
     ],
 )
 async def test_health_says_whether_the_judge_can_answer(
@@ -670,6 +825,17 @@ async def test_health_says_whether_the_judge_can_answer(
     health = await judge.health()
     await judge.aclose()
     assert health.is_ready is is_ready, health.detail
+
+
+@pytest.mark.parametrize("status", [400, 402, 404, 410, 501])
+async def test_health_asks_where_models_are_not_listed_and_believes_a_refusal(
+    server: CaseServer, status: int
+) -> None:
+    server.models = refusal(400, "API key not valid")
+    server.reply = lambda _: refusal(status, "API key not valid")
+    judge = judge_of(server)
+    assert not (await judge.health()).is_ready
+    await judge.aclose()
 
 
 async def test_health_finds_that_the_path_does_not_exist(server: CaseServer) -> None:
@@ -698,6 +864,11 @@ LONG = " ".join(f"word{n % 97}" for n in range(9000))
         (LONG, 100, False),  # no server has so short a context: this usage says nothing
         ("字" * 9000, 6000, False),
         ("-" * 60_000, 3000, True),
+        ('{"k":1}' * 9000, 4096, True),
+        ("字" * 12_000, 2051, True),
+        ("한국어 문장 " * 2000, 2050, True),
+        ("Русское предложение " * 1500, 5000, False),
+        ("r\u00e9sum\u00e9 " * 9000, 9200, False),
     ],
 )
 async def test_a_prompt_that_was_cut_is_no_basis_for_a_verdict(

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from judges.openai.answers import Reading, labels_of_reply, verbalized_labels
 from judges.openai.bodies import Bodies
 from judges.openai.clients import missing_model
-from judges.openai.failures import complaint_of_status, complaint_within, wait_seconds
+from judges.openai.failures import complaint_of_status, complaint_within
 from judges.openai.replies import Position, Reply, ReplyUnreadable, parse_json, read_reply
 from judges.openai.settings import OpenAISettings
+from judges.openai.waits import wait_seconds
 from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities, TokenLogprob
 from judges.types import FailureKind, JudgeFailure, TokenUsage
 
@@ -150,6 +151,13 @@ def test_a_label_that_is_taken_back_is_no_vote(text: str) -> None:
     assert said.kind is FailureKind.UNPARSEABLE
 
 
+@pytest.mark.parametrize("text", ["2\n\nIt is wrong on the date.", "2. This is worse than most."])
+def test_a_rating_says_what_is_wrong(text: str) -> None:
+    said = labels_of_reply(Reply(text, finish_reason="stop"), Reading(LabelMatcher("12345")))
+    assert isinstance(said, LabelProbabilities), said
+    assert said.shares[1] == 1.0
+
+
 @pytest.mark.parametrize("tail", [" confidence" + " " * 10**5, " 85%" + "!" * 10**5 + "x"])
 def test_a_long_tail_of_a_label_is_gone_through_once(tail: str) -> None:
     # the time of a search that tries every cut of the tail would be counted in minutes
@@ -181,6 +189,13 @@ def test_a_content_filter_is_a_refusal() -> None:
         "prompt token count (10000) plus max_tokens (1) cannot exceed 4096.",
         "the input token count is 200000 but model only supports up to 131072.",
         "max_tokens must be at least 1, got -904.",
+        "Total tokens of image and text exceed max message tokens.",
+        "Tokens in request more than max tokens allowed",
+        "messages have 9000 tokens, which exceeds the max limit of 8192 tokens",
+        "the max length of current question is 20000",
+        "prompt has 9000 tokens, but n_ctx is 4096",
+        "Conversation is too long",
+        "token\u6570\u8d85\u8fc7\u4e0a\u9650",
     ],
 )
 def test_context_overflow_is_known_by_its_message(message: str) -> None:
@@ -201,6 +216,33 @@ def test_context_overflow_is_known_by_its_message(message: str) -> None:
         (400, "some/model is not a valid model ID", FailureKind.UNAVAILABLE),
         (400, "The model `m` has been decommissioned", FailureKind.UNAVAILABLE),
         (500, "model 'm' not found, try pulling it first", FailureKind.UNAVAILABLE),
+        (400, "No models loaded. Please load a model", FailureKind.UNAVAILABLE),
+        (500, "could not load model: rpc error", FailureKind.UNAVAILABLE),
+        (400, "The model `m` requires terms acceptance", FailureKind.UNAVAILABLE),
+        (400, "Your organization must be verified to use the model `m`", FailureKind.UNAVAILABLE),
+        (400, "Gemini API free tier is not available in your country", FailureKind.UNAVAILABLE),
+        (400, "Missing required query parameter: api-version", FailureKind.UNAVAILABLE),
+        (400, "operation does not work with the specified model", FailureKind.UNAVAILABLE),
+        (400, "This is not a chat model", FailureKind.UNAVAILABLE),
+        (400, "This model is only supported in v1/responses", FailureKind.UNAVAILABLE),
+        (400, "Unable to access non-serverless model m", FailureKind.UNAVAILABLE),
+        (400, "on-demand throughput isn't supported", FailureKind.UNAVAILABLE),
+        (400, "The provided model identifier is invalid.", FailureKind.UNAVAILABLE),
+        (429, "You have exceeded today's quota for model m", FailureKind.UNAVAILABLE),
+        (429, "token quota: 0, please check your account balance", FailureKind.UNAVAILABLE),
+        (429, "Credit limit exceeded", FailureKind.UNAVAILABLE),
+        (429, "set limit reached, and the model service has been paused", FailureKind.UNAVAILABLE),
+        (429, "Open api total request limit reached", FailureKind.UNAVAILABLE),
+        (429, "We see high demand today: try again later", FailureKind.RATE_LIMITED),
+        (500, "lost the deployment with api_version 3", FailureKind.SERVER_ERROR),
+        (400, "max_tokens \u8d85\u8fc7\u6700\u5927\u503c", FailureKind.REFUSED),
+        (
+            429,
+            "\u60a8\u5df2\u8fbe\u5230\u6bcf\u5468\u4f7f\u7528\u4e0a\u9650",
+            FailureKind.UNAVAILABLE,
+        ),
+        (500, "model m failed to answer", FailureKind.SERVER_ERROR),
+        (400, "the model may answer in one word only", FailureKind.REFUSED),
         (500, "Internal server error", FailureKind.SERVER_ERROR),
     ],
 )
@@ -364,3 +406,27 @@ def test_a_limit_that_the_settings_name_is_advised_about() -> None:
     advised = bodies.advised(failure, sent).detail
     assert 'set max_tokens, or omit = ["max_tokens"] and max_completion_tokens' in advised
     assert bodies.advised(failure, {}) == failure
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "got system error 5",
+        "The system is not available",
+        "'The temperature and weather' is not allowed by policy",
+        "max_tokens must be at least 16: {'max_tokens': 1, 'temperature': 0}",
+        "Requested sample logprobs of 20, which is greater than max allowed: 5",
+        "param 'max_completion_tokens' is not supported",
+    ],
+)
+def test_words_of_something_else_give_up_no_field(message: str) -> None:
+    bodies = Bodies(OpenAISettings("j", "http://server/v1", "m"))
+    sent = {
+        "messages": [{"role": "system", "content": "x"}],
+        "temperature": 0,
+        "max_tokens": 1,
+        "logprobs": True,
+        "top_logprobs": 20,
+    }
+    assert bodies.learn(message, sent) is None
+    assert bodies.flags == ()
