@@ -158,6 +158,7 @@ class CallFailed(Exception):
         retry: False, True, or the delay in seconds before the next attempt.
         usage: What the call cost; None if that is unknown.
         sent: The body of a request that the server refused.
+        words: What the server said to it.
     """
 
     def __init__(
@@ -167,12 +168,14 @@ class CallFailed(Exception):
         retry: bool | float = False,
         usage: TokenUsage | None = _NOTHING,
         sent: Mapping[str, Any] | None = None,
+        words: str = "",
     ) -> None:
         super().__init__(f"{failure.kind}: {failure.detail}")
         self.failure = failure
         self.retry = retry
         self.usage = usage
         self.sent = sent
+        self.words = words
 
 
 @dataclass(slots=True)

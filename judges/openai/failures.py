@@ -15,6 +15,7 @@ from judges.openai.waits import wait_seconds
 from judges.types import FailureKind, JudgeFailure
 
 _SHOWN_LENGTH: Final = 300
+_READ_LENGTH: Final = 2**16  # of a body that is no JSON
 
 CONTEXT_LENGTH: Final = re.compile(
     r"context.{0,20}(length|window|size)|maximum.{0,30}(tokens|length)|max_model_len"
@@ -58,7 +59,7 @@ _MODERATED: Final = re.compile(
 _LONG_PERIOD: Final = re.compile(
     r"per.?(day|week|month)|/ ?(day|week|month)\b|\b(daily|weekly|monthly)\b|(this|for the) month"
     # Chinese: every day, week or month, today
-    r"|today.?s (quota|limit)|(again|until|resets?) tomorrow|total request limit|\u6bcf[\u65e5\u5929\u5468\u6708]|[\u4eca\u5f53]\u65e5",
+    r"|today.?s (quota|limit)|(again|until|resets?) tomorrow|open api total request limit|\u6bcf[\u65e5\u5929\u5468\u6708]|[\u4eca\u5f53]\u65e5",
     re.IGNORECASE,
 )
 # a refusal that no other prompt would change
@@ -141,7 +142,8 @@ class Complaint:
     """A server's refusal to answer.
 
     Attributes:
-        failure: Its kind and words.
+        failure: Its kind, and the beginning of its words.
+        words: Its words, without their middle if they are long.
         is_passing: Whether another attempt may help.
         wait_s: Seconds that the server asks to wait; None if it does not say.
         is_busy: Whether it complains about too much work.
@@ -149,6 +151,7 @@ class Complaint:
     """
 
     failure: JudgeFailure
+    words: str = ""
     is_passing: bool = False
     wait_s: float | None = None
     is_busy: bool = False
@@ -169,7 +172,7 @@ def complaint_of_status(
     try:
         content = parse_json(body)
     except ReplyUnreadable:
-        content = body[:_SHOWN_LENGTH].decode("utf-8", errors="replace").strip()
+        content = body[:_READ_LENGTH].decode("utf-8", errors="replace").strip()
     wait = wait_seconds(headers, content, now=now)
     leads_to = headers.get("location", "") if 300 <= status < 400 else ""
     said = (
@@ -207,7 +210,8 @@ def _complaint(status: int, said: str, content: object, wait: float | None) -> C
     if is_too_large:
         kind = FailureKind.CONTEXT_OVERFLOW
     return Complaint(
-        failure=JudgeFailure(kind, f"{said}: {message}" if message else said),
+        failure=JudgeFailure(kind, f"{said}: {message[:_SHOWN_LENGTH]}" if message else said),
+        words=message,
         is_passing=kind in _RETRIED,
         wait_s=wait,
         is_busy=kind in _RETRIED and (status in _BUSY_STATUSES or kind is FailureKind.RATE_LIMITED),

@@ -169,7 +169,7 @@ class Later:
         if complaint.failure.kind is not FailureKind.REFUSED:
             return False
         has_learned_since = self._bodies.flags != found.flags
-        return has_learned_since or bool(self._bodies.learn(complaint.failure.detail, body()))
+        return has_learned_since or bool(self._bodies.learn(complaint.words, body()))
 
     def _left(self, key: str, round_: int, body: Callable[[], dict[str, Any]]) -> bool:
         if self._leaves:

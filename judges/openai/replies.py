@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import punctuation
@@ -29,7 +30,9 @@ _FILLER: Final = -1000.0  # servers fill lists with -9999 or the lowest float
 _IMPROBABLE: Final = -100.0  # beside a certain token: at a temperature near 0, all else is filler
 _ROUNDED: Final = 0.02  # of one number, written with two digits and with all
 _SHOWN_LENGTH: Final = 80
-_MESSAGE_LENGTH: Final = 300
+# of an error: what is wrong stands at its beginning, how long to wait at its end
+_MESSAGE_HEAD: Final = 600
+_MESSAGE_TAIL: Final = 300
 #: Where a body says in words what is wrong.
 MESSAGE_FIELDS: Final = (
     "message", "msg", "detail", "error_msg", "error", "status_msg", "title", "reason",
@@ -141,7 +144,7 @@ def message_of(content: object) -> str:
     if isinstance(error, list) and error:
         return message_of(error[0])
     if not isinstance(error, Mapping):
-        return str(error or "")[:_MESSAGE_LENGTH]
+        return _without_middle(str(error or ""))
     texts = [error.get(name) for name in MESSAGE_FIELDS]
     codes = [error.get(name) for name in ("code", "status", "type", "__type")]
     if isinstance(error.get("param"), str):
@@ -154,7 +157,14 @@ def message_of(content: object) -> str:
     words += [str(code) for code in codes if isinstance(code, str) and code]
     words += map(str, found)
     joined = "; ".join(dict.fromkeys(words))
-    return (joined or json.dumps(error, default=str))[:_MESSAGE_LENGTH]
+    return _without_middle(joined or json.dumps(error, default=str))
+
+
+def _without_middle(text: str) -> str:
+    """Return a long text without its middle, where a server may repeat what it was sent."""
+    if len(text) <= _MESSAGE_HEAD + _MESSAGE_TAIL:
+        return text
+    return f"{text[:_MESSAGE_HEAD]} [...] {text[-_MESSAGE_TAIL:]}"
 
 
 def values_in(
@@ -430,6 +440,9 @@ def _count(value: object) -> int | None:
 
 _LEAST_CUT: Final = 256  # no server cuts prompts to fewer tokens
 _LONGEST_TOKEN: Final = 16  # bytes
+# Chinese, Japanese and Korean: a token has one to two characters on average
+_UNSPACED: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_UNSPACED_IN_TOKEN: Final = 3
 _PUNCTUATION: Final = str.maketrans(dict.fromkeys(punctuation, " "))
 _MOST_WORDS: Final = 1 / 0.9  # for a token; nearly all tokenizers have at most one
 
@@ -443,7 +456,8 @@ def cut_prompt(text: str, usage: TokenUsage | None) -> JudgeFailure | None:
     read = 0 if usage is None else usage.prompt
     if not _LEAST_CUT <= read < len(text):
         return None
-    least = max(_fewest_tokens(text), _fewest_tokens(text.translate(_PUNCTUATION)))
+    unspaced = 0 if text.isascii() else len(_UNSPACED.findall(text)) // _UNSPACED_IN_TOKEN
+    least = max(_fewest_tokens(text), _fewest_tokens(text.translate(_PUNCTUATION)), unspaced)
     if read * _MOST_WORDS >= least:
         return None
     detail = (

@@ -174,7 +174,7 @@ class ModelServer:
                 except CallFailed as error:
                     if error.sent is None or error.failure.kind is FailureKind.CONTEXT_OVERFLOW:
                         raise
-                    if not self.bodies.learn(error.failure.detail, error.sent):
+                    if not self.bodies.learn(error.words, error.sent):
                         error.failure = self.bodies.advised(error.failure, error.sent)
                         raise
 
@@ -259,12 +259,18 @@ class ModelServer:
         nothing = None if complaint.is_billed else TokenUsage()
         usage = usage_in(content) or nothing
         if not complaint.is_passing:
-            return CallFailed(failure, usage=usage, sent=refused)
+            return CallFailed(failure, usage=usage, sent=refused, words=complaint.words)
         wait = complaint.wait_s
         if wait is not None and wait > self._settings.longest_wait_s:
             detail = f"{failure.detail}; the server asks to wait {wait:g} s"
             return CallFailed(replace(failure, detail=detail), usage=usage)
-        return CallFailed(failure, retry=True if wait is None else wait, usage=usage, sent=refused)
+        return CallFailed(
+            failure,
+            retry=True if wait is None else wait,
+            usage=usage,
+            sent=refused,
+            words=complaint.words,
+        )
 
     async def health(self) -> JudgeHealth:
         """Check that the server offers the model, without asking it to generate anything."""

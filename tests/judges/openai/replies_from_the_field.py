@@ -176,6 +176,18 @@ def first(sent: Callable[[Asked], Sent], times: float = 1) -> Reply:
     return lambda asked: sent(asked) if asked.number < times else answer(asked)
 
 
+def quota_of_gemini(limit: int, wait: str) -> str:
+    """The words of Gemini, as gateways hand them on without the details."""
+    metric = "generativelanguage.googleapis.com/generate_content_free_tier_requests"
+    return (
+        "You exceeded your current quota, please check your plan and billing details. For more"
+        " information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits. To"
+        " monitor your current usage, head to: https://ai.dev/usage?tab=rate-limit. "
+        + f"\n* Quota exceeded for metric: {metric}, limit: {limit}, model: gemini-2.0-flash" * 3
+        + f"\nPlease retry in {wait}."
+    )
+
+
 def refused_once(status: int) -> Reply:
     return first(lambda _: refusal(status, "x"))
 
@@ -808,6 +820,35 @@ CASES: dict[str, Case] = {
         ORDINARY,
         calls=2,
     ),
+    "no worker at Nvidia, within a 200": Case(
+        first(
+            lambda _: Sent(
+                {
+                    "error": {
+                        "message": "ResourceExhausted: Worker local total request limit reached (1)",
+                        "code": 502,
+                    }
+                }
+            )
+        ),
+        ORDINARY,
+        calls=2,
+    ),
+    "no worker at Nvidia": Case(
+        first(lambda _: refusal(429, "Worker local total request limit reached (1)")),
+        ORDINARY,
+        calls=2,
+    ),
+    "a probability beside a list of logarithms": Case(
+        lambda a: answer(a, None, [{"token": a.best, "logprob": 0.784, "top_logprobs": labels(a)}]),
+        ORDINARY,
+    ),
+    "a probability alone, as Together writes it": Case(
+        lambda a: answer(
+            a, logprobs={"content": None, "tokens": [f" {a.best}"], "token_logprobs": [0.784]}
+        ),
+        VOTE,
+    ),
     "throttled with 400": Case(
         first(lambda _: Sent({"__type": "ThrottlingException", "message": "Rate exceeded"}, 400)),
         ORDINARY,
@@ -823,6 +864,17 @@ CASES: dict[str, Case] = {
         always(refusal(429, "Quota exceeded for metric: m, limit: 0. Please retry in 0.01s.")),
         GONE,
         calls=1,
+    ),
+    "a quota of Gemini, its wait at the end of many words": Case(
+        first(lambda _: refusal(429, quota_of_gemini(15, "0.01s"))), ORDINARY, calls=2
+    ),
+    "a quota of nothing amid many words": Case(
+        always(refusal(429, quota_of_gemini(0, "0.01s"))), GONE, calls=1
+    ),
+    "a page that says to wait at its end": Case(
+        first(lambda _: Sent(b"<html>" + b" " * 2000 + b"Retry in 1 ms</html>", 429)),
+        ORDINARY,
+        calls=2,
     ),
     "a free tier that is used up": Case(
         always(refusal(429, "The free tier of the model has been exhausted.")), GONE, calls=1

@@ -498,6 +498,10 @@ SYSTEM_REFUSALS = [
     (422, "The role system is not allowed here"),
     (400, "Please use a valid role: user, model."),
     (422, "unknown variant `system`, expected `user` or `assistant`"),
+    (
+        500,
+        f"While executing CallExpression in source: {'{%- x -%} ' * 60}System role not supported",
+    ),
     (400, "Invalid enum value. Expected 'user' | 'assistant', received 'system'"),
     (400, 'messages: first message must use the "user" role'),
     (400, "the role of message with odd index in the messages must be user or function"),
@@ -861,6 +865,9 @@ LONG = " ".join(f"word{n % 97}" for n in range(9000))
         ("字" * 9000, 6000, False),
         ("-" * 60_000, 3000, True),
         ('{"k":1}' * 9000, 4096, True),
+        ("字" * 12_000, 2051, True),
+        ("한국어 문장 " * 2000, 2050, True),
+        ("Русское предложение " * 1500, 5000, False),
         ("r\u00e9sum\u00e9 " * 9000, 9200, False),
     ],
 )
