@@ -18,7 +18,9 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
+from app.bodies.certificates import ChangeBody
 from app.bodies.documents import (
     EvidenceBody,
     ExportedCertificateBody,
@@ -33,8 +35,9 @@ from app.calibrations.signing import Fault, faults_of_signature
 from app.calibrations.wording import claim_of_later_use
 from app.core.db import rfc3339
 from app.core.errors import TribunalError
+from app.core.inert import is_printable
 from app.core.models import JUDGE_SETTINGS, CalibrationRow
-from app.core.names import is_name, shown
+from app.core.names import is_name, shown, storing_fault
 from app.labels.sets import Uses
 from calibration.errors import CalibrationError
 from judges.base import JudgeSpec
@@ -47,6 +50,12 @@ _NOT_TESTED: Final = ("label_set_hash", "label_set_uses", "label_set_plans", "ch
 _WORDS: Final = ("claim", "text")
 _MOST_FAULTS: Final = 50
 _LONGEST_NAME: Final = 64
+_LONGEST_REASON: Final = 10_000
+_MOST_USES: Final = 10**9
+# no service writes documents that are nested half as deeply
+_MOST_DEPTH: Final = 60
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_YEARS: Final = range(1970, 3000)
 _DECIDES: Final = re.compile(r"\.(uncertified_)?thresholds\.")
 _LEARNED: Final = re.compile(r"\.weights\.")
 _TWELVE_DIGITS: Final = 1e-12
@@ -60,10 +69,13 @@ class Verification:
         faults: What is wrong with it, field by field; it is verified where there are none.
         notes: Differences that are no faults: the wording of another version, and last digits of
             bounds and learned weights.
+        certificate: What a verified document says, in the words of this version: its own words are
+            those of whoever signed it, and promise what that person likes.
     """
 
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    certificate: dict[str, Any] = field(default_factory=dict)
 
 
 def composed(
@@ -104,6 +116,8 @@ def verify(document: Any, trusted: Collection[str] = ()) -> Verification:
     """
     if not isinstance(document, dict) or document.get("object") != KIND:
         return Verification([Fault("object", f"is not {KIND}: this is no exported certificate")])
+    if _is_deep(document):
+        return Verification([Fault("object", f"is nested in more than {_MOST_DEPTH} levels")])
     faults = faults_of_signature(document, trusted) or _faults_of_shape(document)
     if faults:
         return Verification(faults)
@@ -116,9 +130,34 @@ def verify(document: Any, trusted: Collection[str] = ()) -> Verification:
     return _compared(document, again)
 
 
+def _is_deep(document: Mapping[str, Any]) -> bool:
+    """Return whether a document is nested more deeply than functions that call themselves can go."""
+    level: list[Any] = [document]
+    for _ in range(_MOST_DEPTH):
+        inside = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [one for each in inside for one in each if isinstance(one, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+class _Untested(TypedDict, total=False):
+    """What only the database of the signer knows, and nothing can compute again."""
+
+    label_set_hash: str | None
+    label_set_uses: int
+    label_set_plans: int
+    changes: list[ChangeBody]
+
+
 @cache
 def _shape() -> TypeAdapter[ExportedCertificateBody]:
     return TypeAdapter(ExportedCertificateBody)
+
+
+@cache
+def _untested() -> TypeAdapter[_Untested]:
+    return TypeAdapter(_Untested)
 
 
 def verification_body(
@@ -151,7 +190,7 @@ def verification_body(
         "signed_at": document["signature"]["signed_at"],
         "state_at_export": _state_at_export(document),
         "promises": document["status"] == "certified" and not life,
-        "claim": document["certificate"]["claim"],
+        "claim": found.certificate["claim"],
         "faults": [],
         "notes": [*found.notes, *life],
     }
@@ -189,50 +228,95 @@ def _faults_of_shape(document: Mapping[str, Any]) -> list[Fault]:
     try:
         _shape().validate_python(document, strict=True)
     except ValidationError as error:
-        return [
-            Fault(".".join(str(part) for part in one["loc"]), one["msg"].lower())
-            for one in error.errors(include_url=False, include_input=False)[:_MOST_FAULTS]
-        ]
+        return _faults_of(error)
+    said = document["certificate"]
+    try:
+        _untested().validate_python({k: said[k] for k in _NOT_TESTED if k in said}, strict=True)
+    except ValidationError as error:
+        return _faults_of(error, "certificate")
     return [
         *_faults_of_names(document),
+        *_faults_of_uses(document),
         *(
             Fault(f"judges.{number}.fingerprint", "does not follow from the judge's configuration")
             for number, judge in enumerate(document["judges"])
             if not _has_its_fingerprint(judge)
         ),
+    ][:_MOST_FAULTS]
+
+
+def _faults_of(error: ValidationError, *place: str) -> list[Fault]:
+    return [
+        Fault(".".join(str(part) for part in (*place, *one["loc"])), one["msg"].lower())
+        for one in error.errors(include_url=False, include_input=False)[:_MOST_FAULTS]
     ]
 
 
 def _faults_of_names(document: Mapping[str, Any]) -> list[Fault]:
     """Return what no service writes, and none could store: a signature shows only who wrote it."""
-    name, of_labels = document["id"], document["certificate"].get("label_set_hash")
-    prompts = [one for one in document["evidence"]["pairs"]["prompt"] if one is not None]
+    of_labels, because = (
+        document["certificate"].get("label_set_hash"),
+        document["suspended_because"],
+    )
     found = []
-    if not name or len(name) > _LONGEST_NAME or not is_name(name):
+    if _ID.fullmatch(document["id"]) is None:
         found.append(Fault("id", "is not the id of a certificate"))
-    moments = {
-        "created_at": document["created_at"],
-        "signature.signed_at": document["signature"]["signed_at"],
-    }
     found += [
         Fault(place, "is not a moment with its time zone, as in RFC 3339")
-        for place, text in moments.items()
-        if not _is_moment(text)
+        for place, text in (
+            ("created_at", document["created_at"]),
+            ("revoked_at", document["revoked_at"]),
+            ("signature.signed_at", document["signature"]["signed_at"]),
+        )
+        if text is not None and not _is_moment(text)
     ]
-    if of_labels is not None and not (
-        isinstance(of_labels, str) and len(of_labels) <= _LONGEST_NAME
-    ):
+    if of_labels is not None and not _is_hash(of_labels):
         found.append(Fault("certificate.label_set_hash", "is not a hash"))
-    if any(len(one) > _LONGEST_NAME for one in prompts):
+    if not all(one is None or _is_hash(one) for one in document["evidence"]["pairs"]["prompt"]):
         found.append(Fault("evidence.pairs.prompt", "must hold hashes or null"))
+    if because is not None and (len(because) > _LONGEST_REASON or not is_printable(because)):
+        found.append(Fault("suspended_because", "is too long, or holds control characters"))
+    if document["supersedes"] is not None and _ID.fullmatch(document["supersedes"]) is None:
+        found.append(Fault("supersedes", "is not the id of a certificate"))
+    found += [
+        Fault(f"judges.{number}.{name}", why)
+        for number, judge in enumerate(document["judges"])
+        for name in ("name", "fingerprint")
+        if (why := storing_fault(judge[name])) is not None
+    ]
     return found
+
+
+def _faults_of_uses(document: Mapping[str, Any]) -> list[Fault]:
+    """Return which counts of the tests of the labels are none; they are part of the claim."""
+    uses, said = document["label_uses"], document["certificate"]
+    counts = {
+        "label_uses.certificates": uses["certificates"],
+        "label_uses.plans": uses["plans"],
+        "certificate.label_set_uses": said.get("label_set_uses", 0),
+        "certificate.label_set_plans": said.get("label_set_plans", 0),
+    }
+    found = [
+        Fault(place, "is not a number of tests")
+        for place, count in counts.items()
+        if not 0 <= count <= _MOST_USES
+    ]
+    share = uses["failure_probability"]
+    if share is not None and not 0 <= share <= _MOST_USES:
+        found.append(Fault("label_uses.failure_probability", "is not a sum of probabilities"))
+    return found
+
+
+def _is_hash(text: str) -> bool:
+    return len(text) <= _LONGEST_NAME and is_name(text)
 
 
 def _is_moment(text: str) -> bool:
     try:
-        return datetime.fromisoformat(text).tzinfo is not None
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return False
+    return moment.tzinfo is not None and moment.year in _YEARS
 
 
 def _has_its_fingerprint(judge: Mapping[str, Any]) -> bool:
@@ -269,12 +353,15 @@ def recomputed(document: Mapping[str, Any]) -> dict[str, Any]:
         for judge in document["judges"]
     ]
     body = describe(request, specs, basis.sample, evidence, found)
-    uses = document["label_uses"]
-    if uses["failure_probability"] is not None:
-        is_certified = found.certificate.is_certified
-        body["claim"] = claim_of_later_use(body["claim"], Uses(**uses), is_certified=is_certified)
+    uses = Uses(**{"failure_probability": 1.0, **_known(document["label_uses"])})
+    is_certified = found.certificate.is_certified
+    body["claim"] = claim_of_later_use(body["claim"], uses, is_certified=is_certified)
     del body[JUDGE_SETTINGS], body["fingerprints"]
     return {"status": status(found.certificate), "certificate": json.loads(json.dumps(body))}
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _request_of(document: Mapping[str, Any]) -> CalibrationIn:
@@ -291,7 +378,12 @@ def _compared(document: Mapping[str, Any], again: Mapping[str, Any]) -> Verifica
     said = {
         name: value for name, value in document["certificate"].items() if name not in _NOT_TESTED
     }
+    # where their share was not kept, earlier versions told of earlier tests in other words
     made_by = document["evidence"]["made_with"].get("tribunal")
+    is_ours = (
+        made_by == version("tribunal-judge")
+        and document["label_uses"]["failure_probability"] is not None
+    )
     found = Verification(_faults_of_life(document))
     if document["status"] != again["status"]:
         found.faults.append(_differs("status", document["status"], again["status"]))
@@ -299,21 +391,39 @@ def _compared(document: Mapping[str, Any], again: Mapping[str, Any]) -> Verifica
     for place, old, new in _differences(said, again["certificate"], "certificate"):
         if _is_rounding(place, old, new):
             last_digits.append(place)
-        elif place.rpartition(".")[2] not in _WORDS or not isinstance(old, str):
-            found.faults.append(_differs(place, old, new))
-        elif document["label_uses"]["failure_probability"] is None and old.startswith(str(new)):
-            continue
-        elif made_by == version("tribunal-judge"):
+        elif is_ours or place.rpartition(".")[2] not in _WORDS or not isinstance(old, str):
             found.faults.append(_differs(place, old, new))
         else:
             found.notes.append(f"{place}: another version of Tribunal words it otherwise")
     del found.faults[_MOST_FAULTS:]
+    if not found.faults:
+        kept = {
+            name: document["certificate"][name]
+            for name in _NOT_TESTED
+            if name in document["certificate"]
+        }
+        found.certificate.update(_in_our_words(said, again["certificate"]) | kept)
     if last_digits:
         found.notes.append(
             f"{len(last_digits)} computed bounds or weights are the same to 12 digits: other versions of "
             "numpy and scipy, and other processors, round otherwise"
         )
     return found
+
+
+def _in_our_words(said: Any, again: Any) -> Any:
+    """Return what a document says as it was computed again, with its own numbers and our words."""
+    if isinstance(said, dict) and isinstance(again, dict):
+        return {
+            name: again[name]
+            if name in _WORDS and isinstance(value, str)
+            else _in_our_words(value, again[name])
+            for name, value in said.items()
+            if name in again
+        }
+    if isinstance(said, list) and isinstance(again, list):
+        return [_in_our_words(one, other) for one, other in zip(said, again, strict=True)]
+    return said
 
 
 def _is_rounding(place: str, old: object, new: object) -> bool:

@@ -89,6 +89,8 @@ async def take_in(running: Runtime, document: Any) -> CalibrationRow:
     """
     checked = await running.pools.calibrations.run(verify, document, running.settings.trusted_keys)
     _refuse(checked.faults)
+    # what is stored was computed here
+    document = {**document, "certificate": checked.certificate}
     if document["revoked_at"] is not None:
         raise Conflict(f"calibration {document['id']} was revoked at {document['revoked_at']}")
     expires_at = document["expires_at"] and datetime.fromisoformat(document["expires_at"])

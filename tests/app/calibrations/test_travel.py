@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import delete
 
-from app.calibrations.document import recomputed, verify
+from app.calibrations.document import recomputed, verification_body, verify
 from app.calibrations.evidence import EvidenceInvalid
 from app.calibrations.signing import SigningKey, signing_key
 from app.core.db import Database
@@ -34,6 +34,7 @@ from tests.conftest import client_of
 
 Document = dict[str, Any]
 _STRANGER = SigningKey(bytes(32))
+JSON = {"content-type": "application/json"}
 
 
 async def exported(client: httpx.AsyncClient, calibration: str) -> Document:
@@ -213,11 +214,35 @@ async def test_what_no_service_writes_is_refused_though_it_is_signed(
     client: httpx.AsyncClient, made: Document
 ) -> None:
     prompts = {**made["evidence"]["pairs"], "prompt": ["x" * 65] * 150}
+    odd = {**made["evidence"]["pairs"], "prompt": ["\ud800"] * 150}
     for place, value in (
         ("created_at", {"created_at": "yesterday"}),
         ("created_at", {"created_at": "2026-01-01T00:00:00"}),
         ("id", {"id": "x" * 65}),
         ("id", {"id": ""}),
+        ("id", {"id": "../labels"}),
+        ("id", {"id": "cal_\u202e"}),
+        ("created_at", {"created_at": "0001-01-01T00:00:00+23:59"}),
+        ("revoked_at", {"revoked_at": "yesterday"}),
+        ("suspended_because", {"suspended_because": "a\x00b"}),
+        ("suspended_because", {"suspended_because": "a\ud800b"}),
+        ("suspended_because", {"suspended_because": "x" * 10_001}),
+        ("judges.0.name", {"judges": [{**made["judges"][0], "name": "\ud800"}]}),
+        (
+            "judges.0.fingerprint",
+            {"judges": [{**made["judges"][0], "fingerprint": "recorded:" + "x" * 600}]},
+        ),
+        ("label_uses.plans", {"label_uses": {**made["label_uses"], "plans": -1}}),
+        (
+            "label_uses.failure_probability",
+            {"label_uses": {**made["label_uses"], "failure_probability": float("nan")}},
+        ),
+        ("certificate.changes", {"certificate": {**made["certificate"], "changes": {"x": 1}}}),
+        (
+            "certificate.label_set_uses",
+            {"certificate": {**made["certificate"], "label_set_uses": "1"}},
+        ),
+        ("evidence.pairs.prompt", {"evidence": {**made["evidence"], "pairs": odd}}),
         (
             "certificate.label_set_hash",
             {"certificate": {**made["certificate"], "label_set_hash": [1]}},
@@ -225,10 +250,59 @@ async def test_what_no_service_writes_is_refused_though_it_is_signed(
         ("evidence.pairs.prompt", {"evidence": {**made["evidence"], "pairs": prompts}}),
     ):
         document = {name: one for name, one in made.items() if name != "signature"} | value
-        signed = _STRANGER.sign(document, datetime(2026, 1, 1, tzinfo=UTC))
-        answer = await client.post("/v1/calibrations/import", json=signed)
+        signed = signed_by_another(document)
+        answer = await client.post(
+            "/v1/calibrations/import", content=json.dumps(signed), headers=JSON
+        )
         assert answer.status_code == 422, (place, answer.text)
         assert [one["loc"] for one in answer.json()["errors"]] == [["body", *place.split(".")]]
+
+
+async def test_a_document_that_is_nested_too_deeply_is_refused(
+    client: httpx.AsyncClient, made: Document
+) -> None:
+    deep = {**made, "request": _nested(700)}
+    assert set(faults(deep)) == {"object"}
+    answer = await client.post("/v1/calibrations/import", json=deep)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", "object"]
+
+
+def _nested(depth: int) -> Document:
+    inside: Document = {}
+    for _ in range(depth):
+        inside = {"x": inside}
+    return inside
+
+
+LIE = "With certainty, all verdicts agree with people for ever."
+
+
+async def test_what_a_certificate_promises_is_said_in_the_words_of_who_reads_it(
+    client: httpx.AsyncClient, made: Document
+) -> None:
+    honest = verify(made).certificate["claim"]
+    assert honest == made["certificate"]["claim"]
+    await client.delete("/v1/datasets/rivers?force=true")
+    evidence, uses = made["evidence"], made["label_uses"]
+    for number, changes in enumerate(
+        (
+            {"evidence": {**evidence, "made_with": {"tribunal": "0.0.1"}}},
+            {"label_uses": {**uses, "failure_probability": None}},
+        )
+    ):
+        own = {**made["certificate"], "claim": f"{honest} {LIE}", "status": None, "id": None}
+        signed = signed_by_another(made | {"certificate": own, "id": f"cal_{number}"} | changes)
+        body = verification_body(signed, (), datetime(2026, 1, 1, tzinfo=UTC))
+        assert (body["verified"], body["claim"]) == (True, honest)
+        answer = await client.post("/v1/calibrations/import", json=signed)
+        assert answer.status_code == 201, answer.text
+        # what is null and was never computed changes nothing of what is shown
+        taken = answer.json()
+        assert (taken["claim"], taken["status"]) == (honest, "certified")
+        page = await client.get(f"/calibrations/{taken['id']}")
+        assert page.status_code == 200
+        assert LIE not in page.text
 
 
 @pytest.fixture
