@@ -11,7 +11,7 @@ from typing import Any, Final
 from app.core.inert import inert
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.columns.flat import judge_in, note_voter, texts_in, voter_in
+from app.formats.columns.flat import judge_in, note_counts, note_voter, texts_in, voter_in
 from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.writing import Given, Loss, Options, count_lost, overall_votes
 from judges.probability import parse_label
@@ -44,6 +44,9 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
     if winner is None:
         raise RowInvalid("winner: is missing")
     made = {**row, "winner": winner}
+    note_counts(row, heard)
+    if is_empty(made.get("judge")):
+        made["judge"] = None
     if not is_empty(made.get("annotator")):
         return [made]
     judge, is_model = judge_in(made, heard)
@@ -66,7 +69,8 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
     except ValueError:
         known = f"{names[0]}, {names[1]}, tie"
         raise RowInvalid(f"winner: {shown(row.get('winner'))} is none of {known}") from None
-    vote = {"annotator": row.get("annotator", row.get("judge")), "label": label}
+    who = row.get("judge") if is_empty(row.get("annotator")) else row["annotator"]
+    vote = {"annotator": who, "label": label}
     if isinstance(row["winner"], str) and "bad" in row["winner"].lower():
         vote["both_bad"] = True
     said: dict[str, Any] = {"human": [vote]}

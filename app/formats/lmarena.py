@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.columns.flat import of_python, turns_in
+from app.formats.columns.flat import note_voter, of_python, turns_in, voter_in
 from app.formats.columns.verdicts import Heard, is_empty
 from judges.probability import parse_label
 
@@ -59,6 +59,8 @@ def prepared_140k(row: Mapping[str, Any], heard: Heard) -> Sequence[dict[str, An
     if isinstance(judge, str | int) and not isinstance(judge, bool) and not is_empty(judge):
         is_model = heard.is_model("judge", str(judge))
         made["recorded_by" if is_model else "annotator"] = judge
+    elif is_empty(made.get("annotator")) and (voter := voter_in(made)) is not None:
+        note_voter(voter, heard)
     return [made]
 
 
@@ -162,6 +164,11 @@ def notes_140k(row: Mapping[str, Any]) -> dict[str, int]:
 
 def _conversation(row: Mapping[str, Any], field: str) -> tuple[list[str], list[str]]:
     messages = row[field]
+    first = messages[0] if isinstance(messages, list) and messages else None
+    if isinstance(first, dict) and first.get("role") == "system":
+        raise RowInvalid(
+            f"{field}: begins with a turn of the system, which is not read here: leave it out"
+        )
     if not isinstance(messages, list) or not messages or len(messages) % 2:
         why = of_python(messages)
         raise RowInvalid(f"{field}: is not a list of turns of the user, each with an answer{why}")

@@ -18,7 +18,7 @@ from app.formats import arena_hard, lmarena
 from app.formats.base import RowInvalid, trim
 from app.formats.columns.declared import looks_like_model
 from app.formats.columns.flat import of_python, texts_in
-from app.formats.columns.verdicts import Heard
+from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import (
     Fault,
     Join,
@@ -65,15 +65,14 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
         name: trim(str(value)) if name in _MODELS and _is_name(value) else value
         for name, value in row.items()
     }
-    for name in _GAMES:
-        if isinstance(made.get(name), str) and made[name] not in _WINNERS:
-            said = heard.label(name, made[name], (made.get("model_1"), made.get("model_2")))
-            made[name] = said and _WRITTEN_WINNERS.get(said, "tie")
+    _read_games(made, heard)
     if not all(name in made for name in VOTE_FIELDS):
         left = [name for name in made if name not in _KEPT] if "g1_winner" in made else []
         if left:
             heard.notes[f"{{n}} judgements have fields that are not kept ({', '.join(left)})"] += 1
         return [made]
+    if is_empty(made["judge"]):
+        made["judge"] = None
     judge, winner = made["judge"], made["winner"]
     if winner != _INCONSISTENT:
         made["winner"] = heard.label("winner", winner, (made["model_a"], made["model_b"]))
@@ -83,6 +82,14 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
         else:
             made["annotator"] = judge
     return [made]
+
+
+def _read_games(made: dict[str, Any], heard: Heard) -> None:
+    """Put winners of games that are written in other words in the words of MT-bench."""
+    for name in _GAMES:
+        if isinstance(made.get(name), str) and made[name] not in _WINNERS:
+            said = heard.label(name, made[name], (made.get("model_1"), made.get("model_2")))
+            made[name] = said and _WRITTEN_WINNERS.get(said, "tie")
 
 
 def _is_name(value: object) -> bool:

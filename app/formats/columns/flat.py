@@ -26,6 +26,10 @@ _VOTER: Final = re.compile(
     r"expert)[_ -]?(id|name|email|hash)?|(completed|labell?ed|annotated|rated)[_ -]?by",
     re.IGNORECASE,
 )
+_COUNT: Final = re.compile(
+    r"(counts?|n|weights?|votes|(num|n|number_of)_?(battles|votes|times)|freq(uency)?|times)",
+    re.IGNORECASE,
+)
 _WORDS: Final = (
     "response", "output", "answer", "completion", "generation", "reply", "text", "candidate",
 )  # fmt: skip
@@ -246,6 +250,7 @@ def lowered(row: Mapping[str, Any], heard: Heard) -> tuple[dict[str, Any], bool]
     if said is None:
         return made, True
     vote = {name: whole(value) for name, value in vote.items() if not is_empty(value)}
+    note_counts(made, heard)
     if "annotator" not in vote:
         judge, is_model = judge_in(made, heard)
         if judge is not None and is_model:
@@ -257,6 +262,16 @@ def lowered(row: Mapping[str, Any], heard: Heard) -> tuple[dict[str, Any], bool]
     made = with_vote(made, said, vote.get("annotator"))
     made["human"][-1].update(vote)
     return made, True
+
+
+def note_counts(row: Mapping[str, Any], heard: Heard) -> None:
+    """Note a column that seems to say how many votes a row stands for: it is one."""
+    for name, value in row.items():
+        if _COUNT.fullmatch(name) and is_number(value) and str(value) not in ("1", "1.0"):
+            heard.notes[
+                f"{shown(name)[1:-1]}: does not count votes, in {{n}} rows: every row is one vote, so write "
+                "one for each"
+            ] += 1
 
 
 def note_voter(column: str, heard: Heard) -> None:

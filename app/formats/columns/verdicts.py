@@ -24,10 +24,10 @@ _HOW_MUCH: Final = (
     "(?:much|slightly|significantly|clearly|far|a bit|a little|a lot|somewhat|marginally|definitely|"
     "strongly)"
 )
+_WINS: Final = rf"(?: (?:(?:is|was) )?(?:{_HOW_MUCH} )?better| wins| won)?"
 _SIDE: Final = re.compile(
-    rf"(?:the )?(?:(?:{_THINGS})s?[ _-]?)?(a|b|left|right|first|second)(?: (?:{_THINGS}|one))?"
-    rf"(?: (?:is|was) (?:{_HOW_MUCH} )?better| wins| won)?|"
-    rf"(?:{_THINGS})s?[ _-]?(1|2)|(?:{_HOW_MUCH} )?prefers? (?:the )?(?:(?:{_THINGS}) )?([ab])"
+    rf"(?:the )?(?:(?:{_THINGS})s?[ _-]?)?(a|b|left|right|first|second)(?: (?:{_THINGS}|one))?{_WINS}|"
+    rf"(?:{_THINGS})s?[ _-]?(1|2){_WINS}|(?:{_HOW_MUCH} )?prefers? (?:the )?(?:(?:{_THINGS}) )?([ab])"
 )
 # these mean the sides of a pair here, whatever a file calls its columns
 _OWN_SIDES: Final = frozenset({"response_a", "response_b"})
@@ -40,6 +40,7 @@ _SPELLINGS: Final = {
             "tie", "tied", "draw", "equal", "equally good", "same", "both", "both good",
             "both_good", "bothgood", "tie (bothgood)", "tie (both good)", "no preference", "a=b",
             "a==b", "both are good", "about the same", "the same", "equal quality", "equally",
+            "about equal", "roughly equal", "almost equal", "no difference", "neutral", "a≈b", "a~b",
         ),
         "tie",
     ),
@@ -53,7 +54,7 @@ _SPELLINGS: Final = {
 }  # fmt: skip
 _NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d*)?")
 # signs of an order stand with blanks around them or without
-_ORDER: Final = re.compile(r"\s*([<>=]+)\s*")
+_ORDER: Final = re.compile(r"\s*([<>=≈~]+)\s*")
 # what spreadsheets and programs write where there is no value
 _LIKE_NOTHING: Final = frozenset(
     {"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>", "nat", "undefined"}
@@ -105,7 +106,7 @@ def spelt(value: object) -> str | None:
     """Return `a`, `b`, `tie` or `both_bad` where a text spells one of them, else None."""
     if not isinstance(value, str):
         return None
-    whole = _ORDER.sub(r"\1", " ".join(value.split()).lower())
+    whole = _ORDER.sub(r"\1", " ".join(normalize("NFKC", value).split()).lower())
     text = whole.strip("[]().!\"'").strip()
     known = _SPELLINGS.get(whole) or _SPELLINGS.get(text)
     if known is not None:

@@ -216,6 +216,19 @@ def test_texts_beside_a_preference_that_no_judge_sees_are_told() -> None:
     assert reader.warnings()[0].startswith("context: looks like a text that belongs to the prompt")
 
 
+@pytest.mark.parametrize("name", ["count", "weight", "num_battles", "N"])
+@pytest.mark.parametrize("base", [WON, {**ASKED, "label": "a"}])
+def test_a_row_that_may_stand_for_several_votes_is_told(base: Row, name: str) -> None:
+    _, reader = staged([{**base, name: 5}, {**base, "id": "other", name: 1}])
+    assert f"{name}: does not count votes, in 1 rows" in reader.warnings()[0]
+
+
+@pytest.mark.parametrize("base", [WON, {**WON, "question_id": 1, "turn": 1}])
+def test_an_empty_name_of_a_judge_is_none(base: Row) -> None:
+    [pair], _ = staged([{**base, "judge": " "}])
+    assert [vote["annotator"] for vote in pair["human"]] == [None]
+
+
 def test_a_battle_without_an_annotator_tells_of_who_may_be_one() -> None:
     _, reader = staged([{**WON, "labeled_by": "ann"}])
     assert reader.warnings()[0].startswith("labeled_by: looks like the name of who voted")

@@ -264,6 +264,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("pointwise", {**OPINION, "judges": {"gpt-4": {"said": 1}}}, "judges.gpt-4: no rating in it"),
     ("lmarena_55k", {**OLD_ARENA, "winner_tie": 1}, "winner_tie: 2 of them are 1, not one"),
     ("lmarena_140k", {**ARENA, "conversation_b": talk("Q", "y")[::-1]}, "do not take turns"),
+    ("lmarena_140k", {**ARENA, "conversation_a": [{"role": "system", "content": "S"}, *talk("Q", "x")]},
+     "begins with a turn of the system"),
     ("lmarena_140k", {**ARENA, "conversation_b": [talk("Q")[0], {"role": "assistant", "content":
      [{"type": ["image"]}]}]}, "conversation_b.1: holds a part of type"),
     ("arena_hard", {"question_id": 1, "turns": [{"content": "P"}, {"content": "Q"}]},

@@ -33,7 +33,9 @@ def texts(number: int, **fields: Any) -> dict[str, Any]:
         ("tie (bothbad)", "both_bad"), ("both_bad", "both_bad"), ("A is better", "a"),
         ("A++", "a"), ("B+", "b"), ("B is significantly better", "b"), ("Strongly prefer A", "a"),
         ("prefer response B", "b"), ("About the same", "tie"), ("both are bad", "both_bad"),
-        ("A+B", None), ("prefer neither", None), ("C", None), ("yes", None), ("", None), ("aa", None), (1, None), (True, None), (None, None),
+        ("A slightly better", "a"), ("Response 2 wins", "b"), ("output 1 is much better", "a"),
+        ("About equal", "tie"), ("A ≈ B", "tie"), ("\uff22", "b"), ("no difference", "tie"),
+        ("a better", "a"), ("better", None), ("1 wins", None), ("A+B", None), ("prefer neither", None), ("C", None), ("yes", None), ("", None), ("aa", None), (1, None), (True, None), (None, None),
     ],
 )  # fmt: skip
 def test_a_verdict_is_told_by_its_spelling(text: Any, label: str | None) -> None:
