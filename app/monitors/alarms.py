@@ -207,21 +207,34 @@ async def _raise_judge_changed(
 
 
 async def ask_canaries_forever(running: Runtime) -> None:
-    """Ask canaries as they become due, or as a certificate has given enough verdicts."""
+    """Ask canaries as they become due, or as a certificate has given enough verdicts.
+
+    Each monitor is apart: a judge that hangs keeps no other from being watched.
+    """
     rng = np.random.default_rng()
+    asking: dict[int, asyncio.Task[None]] = {}
     while True:
         await asyncio.sleep(canaries.LOOK_SECONDS)
+        asking = {seq: task for seq, task in asking.items() if not task.done()}
         try:
-            await ask_due_canaries(running, rng)
+            await _start_due(running, rng, asking)
         except outages():
             _log.debug("canaries could not be read", exc_info=True)
-        except Exception:
-            # a faulty judge must not end the watch on others
-            _log.exception("canaries could not be asked")
 
 
 async def ask_due_canaries(running: Runtime, rng: np.random.Generator) -> int:
-    """Ask the canaries that are due; return of how many monitors."""
+    """Ask the canaries that are due, and wait for the answers; return of how many monitors."""
+    asking: dict[int, asyncio.Task[None]] = {}
+    await _start_due(running, rng, asking)
+    if asking:
+        await asyncio.wait(asking.values())
+    return len(asking)
+
+
+async def _start_due(
+    running: Runtime, rng: np.random.Generator, asking: dict[int, asyncio.Task[None]]
+) -> None:
+    """Start to ask the canaries that are due, but those of monitors whose judges are being asked."""
     async with running.db.read() as session:
         due = list(await queries.canaries_due(session, running.now()))
         for one in await queries.canaries_waiting(session, running.now()):
@@ -231,8 +244,19 @@ async def ask_due_canaries(running: Runtime, rng: np.random.Generator) -> int:
             )
             due += [one] if given >= canaries.MOST_VERDICTS else []
     for monitor in due:
+        if monitor.seq not in asking:
+            work = _ask_apart(running, monitor, rng)
+            asking[monitor.seq] = running.start(work, f"canaries of {monitor.id}")
+
+
+async def _ask_apart(running: Runtime, monitor: Monitor, rng: np.random.Generator) -> None:
+    try:
         await ask_canaries(running, monitor, rng)
-    return len(due)
+    except outages():
+        _log.debug("canaries of %s could not be read", monitor.id, exc_info=True)
+    except Exception:
+        # a faulty judge must not end the watch on others
+        _log.exception("canaries of %s could not be asked", monitor.id)
 
 
 def _how_to_recertify(certificate: CalibrationRow) -> str:

@@ -45,6 +45,8 @@ class MonitorIn(BaseModel):
     @classmethod
     def _an_address(cls, url: str | None) -> str | None:
         if url is not None:
+            if not url.isascii() or not url.isprintable():
+                raise ValueError("give an address in ASCII, with other characters percent-encoded")
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("give an address that starts with http:// or https://")

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ _LONGEST_SECONDS: Final = 600.0
 _PATIENCE: Final = timedelta(days=3)
 _TIMEOUT_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 2.0
+_AT_ONCE: Final = 50
 
 
 def signed(body: Mapping[str, Any], secret: str, moment: datetime) -> tuple[bytes, dict[str, str]]:
@@ -63,16 +64,41 @@ def pause_after(attempts: int) -> timedelta:
 
 
 async def deliver_due(running: Runtime, http: httpx.AsyncClient) -> int:
-    """Send every message that is due now; return how many were taken."""
+    """Send every message that is due now; return how many were taken.
+
+    Those of each monitor go in turn, and no receiver waits for that of another monitor.
+    """
     async with running.db.read() as session:
         due = [(row[0], row[1]) for row in await queries.due(session, running.now())]
-    taken = 0
+    by_monitor: dict[int, list[tuple[Delivery, Monitor]]] = {}
     for delivery, monitor in due:
-        async with running.db.write() as session:
-            until = running.now() + pause_after(delivery.attempts + 1)
-            is_ours = await queries.take_delivery(session, delivery, until)
-        if is_ours:
-            taken += await _deliver(running, http, delivery, monitor)
+        by_monitor.setdefault(monitor.seq, []).append((delivery, monitor))
+    room = asyncio.Semaphore(_AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        each = [
+            group.create_task(_in_turn(running, http, own, room)) for own in by_monitor.values()
+        ]
+    return sum(task.result() for task in each)
+
+
+async def _in_turn(
+    running: Runtime,
+    http: httpx.AsyncClient,
+    own: Sequence[tuple[Delivery, Monitor]],
+    room: asyncio.Semaphore,
+) -> int:
+    """Send the messages of one monitor, and return how many were taken."""
+    taken = 0
+    async with room:
+        try:
+            for delivery, monitor in own:
+                async with running.db.write() as session:
+                    until = running.now() + pause_after(delivery.attempts + 1)
+                    is_ours = await queries.take_delivery(session, delivery, until)
+                if is_ours:
+                    taken += await _deliver(running, http, delivery, monitor)
+        except outages():
+            _log.debug("messages could not be noted", exc_info=True)
     return taken
 
 
@@ -104,7 +130,7 @@ async def sent(
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             async with http.stream("POST", address, content=content, headers=headers) as answer:
                 return None if answer.is_success else f"status {answer.status_code}"
-    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
+    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
         return type(error).__name__
 
 
@@ -122,4 +148,7 @@ async def deliver_forever(running: Runtime) -> None:
                 await deliver_due(running, http)
             except outages():
                 _log.debug("messages could not be read", exc_info=True)
+            except Exception:
+                # one message must not end the delivery of all others
+                _log.exception("messages could not be sent")
             await asyncio.sleep(_PAUSE_SECONDS)

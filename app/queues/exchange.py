@@ -31,11 +31,10 @@ from app.imports.exporting import texts_of
 from app.imports.upload import UploadedFile
 from app.queues import answering, queries, service
 from app.queues.queries import Claimed
-from app.queues.schemas import AnswerIn, Tool
+from app.queues.schemas import LONGEST_SECONDS, AnswerIn, Tool
 
 _ITEM: Final = "item"
 _MOST_REJECTED: Final = 1_000
-_LONGEST_SECONDS: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +230,7 @@ def _answer(vote: Vote, left_is: str, *, has_ties: bool) -> AnswerIn:
     details = {name: vote.details[name] for name in ("comment",) if vote.details.get(name)}
     seconds = vote.details.get("lead_time")
     # a number that is no time is left out: the answer counts all the same
-    if isinstance(seconds, int | float) and 0 <= seconds <= _LONGEST_SECONDS:
+    if isinstance(seconds, int | float) and 0 <= seconds <= LONGEST_SECONDS:
         details["seconds"] = float(seconds)
     return AnswerIn(item=vote.item, label=said, **details)
 

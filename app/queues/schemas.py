@@ -13,6 +13,7 @@ from app.datasets.splits import Part
 from app.formats.base import AnyReference, AnyText, TrimmedName
 
 MOST_AT_ONCE = 100
+LONGEST_SECONDS = 1e9
 
 
 class QueueIn(BaseModel):
@@ -80,7 +81,7 @@ class AnswerIn(BaseModel):
     item: str = Field(max_length=64)
     label: Said = Field(description="both: both are fine, a tie of its own kind")
     comment: AnyText | None = None
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] | None = None
 
 
 class AnswersIn(BaseModel):

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.models import Queue, QueueItem, QueueVote
+from app.queues.schemas import LONGEST_SECONDS
 from calibration.agreement import AnnotatorTally, agrees_with_others
 from calibration.arrays import IntArray
 
@@ -166,7 +167,9 @@ def _by_time(numbers: Sequence[int], *, is_sqlite: bool) -> Select[Any]:
         # PostgreSQL reads no JSON whose texts hold NUL; within a text the quotes have backslashes
         pattern: ColumnElement[str] = literal_column("'\"seconds\": ?([-+.0-9eE]+)'")
         seconds = cast(func.substring(QueueVote.details, pattern), Float)
-    tenths = func.round(seconds * _TENTHS).label("tenths")
+    # what was stored before there was a limit would overflow
+    told = case((seconds > LONGEST_SECONDS, LONGEST_SECONDS), else_=seconds)
+    tenths = func.round(told * _TENTHS).label("tenths")
     each = (
         select(QueueItem.queue_seq, QueueVote.annotator, tenths)
         .join(QueueItem, QueueItem.seq == QueueVote.item_seq)

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from sqlalchemy import delete
 
+from app.core.models import Monitor
 from app.core.models import Score as StoredScore
 from app.core.runtime import Runtime
-from app.monitors import canaries
+from app.monitors import alarms, canaries
 from app.monitors.alarms import ask_due_canaries
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 from tests.app.pages.markup import check
@@ -248,3 +249,24 @@ async def test_a_monitor_that_ends_while_its_judge_is_asked_raises_no_alarm(
     await asking
     found = await look(client, monitor)
     assert (found["status"], found["alarm"]) == ("ended", None)
+
+
+async def test_a_judge_that_hangs_keeps_no_other_from_being_watched(
+    client: httpx.AsyncClient, running: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibration = await watched(client, running, HostedJudge("hosted"))
+    first, second = [await monitored(client, calibration) for _ in range(2)]
+    asked, gate = asyncio.Event(), asyncio.Event()
+
+    async def ask(_: Runtime, monitor: Monitor, __: np.random.Generator) -> None:
+        if monitor.id == first["id"]:
+            await gate.wait()
+        if monitor.id == second["id"]:
+            asked.set()
+
+    monkeypatch.setattr(alarms, "ask_canaries", ask)
+    monkeypatch.setattr(canaries, "LOOK_SECONDS", 0.001)
+    running.start(alarms.ask_canaries_forever(running), "asking")
+    async with asyncio.timeout(60):
+        await asked.wait()
+    gate.set()

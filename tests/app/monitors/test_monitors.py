@@ -28,6 +28,7 @@ from judges.proxies import certificates
 from tests.app.rows import certify, labelled_rows, upload
 
 Json = dict[str, Any]
+_JSON = {"content-type": "application/json"}
 
 
 async def _certified(client: httpx.AsyncClient) -> str:
@@ -381,6 +382,44 @@ async def test_a_message_is_sent_by_one_process_and_given_up_after_some_days(
         moment += timedelta(days=30)
         assert await deliver_due(running, http) == 0
     assert len(asked) == 2
+
+
+async def test_a_receiver_that_hangs_keeps_no_other_waiting(
+    client: httpx.AsyncClient, running: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the service itself sends nothing meanwhile
+    monkeypatch.setattr("app.monitors.webhooks.deliver_due", lambda *_: asyncio.sleep(0))
+    calibration, told = await _certified(client), asyncio.Event()
+    monitors = [
+        await _monitor(client, calibration, webhook=f"http://{name}/", on_alarm="alarm")
+        for name in ("hung", "quick")
+    ]
+    await _judge(client, calibration, 0, 100)
+    for monitor in monitors:
+        await _say(client, monitor, 0.9, np.random.default_rng(0))
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "hung":
+            await told.wait()
+        told.set()
+        return httpx.Response(200)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        # one after the other, the first would be given up for now
+        assert await deliver_due(running, http) == 2
+
+
+@pytest.mark.parametrize("address", ["http://host/\ud800", "http://h\u00f6st/", "http://host/\n"])
+async def test_an_address_that_nothing_can_be_sent_to_ends_no_delivery(
+    client: httpx.AsyncClient, address: str
+) -> None:
+    body = {"calibration": await _certified(client), "webhook": address}
+    refused = await client.post("/v1/monitors", content=json.dumps(body), headers=_JSON)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["loc"] == ["body", "webhook"]
+    # one that an earlier version took is told of, and not raised
+    async with httpx.AsyncClient(trust_env=False) as http:
+        assert await sent(http, "http://127.0.0.1:1/\ud800", b"{}", {}) is not None
 
 
 async def test_what_a_receiver_says_without_end_is_not_read() -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.models import QueueVote
 from app.core.runtime import Runtime
 from tests.app.api.test_limits import statements
 from tests.app.core.test_auth import make_key
@@ -113,6 +115,25 @@ async def test_who_labels_is_counted_however_many_pairs_are_held(
     assert [one["labelling"] for one in listed] == [2]
     clock.pass_by(days=1)
     assert (await _look(client))["labelling"] == 0
+
+
+@pytest.mark.both_databases
+async def test_no_time_that_an_answer_took_keeps_a_queue_from_being_shown(
+    client: httpx.AsyncClient, running: Runtime, database_kind: str
+) -> None:
+    await _rivers(client, human=False)
+    await _queue(client)
+    items = await _claim(client, "ann", 2)
+    refused = await _answer(
+        client, "ann", {"item": items[0]["item"], "label": "left", "seconds": 1e308}
+    )
+    assert refused.status_code == 422
+    assert "seconds" in refused.json()["errors"][0]["loc"]
+    await _answer(client, "ann", {"item": items[0]["item"], "label": "left", "seconds": 1e9})
+    # as an earlier version has stored it
+    async with running.db.write() as session:
+        await session.execute(update(QueueVote).values(details={"seconds": 1e308}))
+    assert (await _look(client))["annotators"][0]["median_seconds"] == 1e9
 
 
 @pytest.mark.both_databases
