@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import httpx
 
@@ -34,6 +35,11 @@ _MOST_PAGES: Final = 100
 _UPLOAD_SECONDS: Final = 600.0
 _CHECK_SECONDS: Final = 3.0
 _NO_SUCH_PATH: Final = (404, 405, 501)
+# an id becomes a part of an address, and stays within the paths that it is for
+_ID: Final = re.compile(r"(?!.*\.\.)[!\"$&->@-~]{1,512}")
+_STATUSES: Final = range(100, 600)
+_LONGEST_CODE: Final = 100
+_LONGEST_WORDS: Final = 2_000
 _LONGEST_REFUSAL: Final = 64 * 1024  # bytes
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
@@ -282,9 +288,13 @@ class ProviderBatches:
         )
 
 
+def _is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
 def _id_of(answer: Mapping[str, Any]) -> str:
     found = answer.get("id")
-    if not isinstance(found, str) or not found:
+    if not _is_id(found):
         failure = JudgeFailure(FailureKind.UNPARSEABLE, "the answer about a batch has no id")
         raise ProviderFailed(failure, is_passing=True, is_unclear=True)
     return found
@@ -298,7 +308,7 @@ def _batch_of(answer: Mapping[str, Any]) -> ProviderBatch:
     return ProviderBatch(
         id=_id_of(answer),
         status=str(answer.get("status")),
-        files=tuple(name for name in named if isinstance(name, str) and name),
+        files=tuple(name for name in named if _is_id(name)),
         answered=_count(counts.get("completed")),
         failed=_count(counts.get("failed")),
         code=code,
@@ -313,7 +323,7 @@ def _errors_of(errors: object) -> tuple[str, str]:
     if not read:
         return "", ""
     words = "; ".join(str(one.get("message", one)) for one in read[:3])
-    return str(read[0].get("code") or ""), words
+    return str(read[0].get("code") or "")[:_LONGEST_CODE], words[:_LONGEST_WORDS]
 
 
 def _count(value: object) -> int:
@@ -338,7 +348,7 @@ def _line_of(text: bytes) -> Line | None:
     if not isinstance(read, dict) or not isinstance(read.get("custom_id"), str):
         return None
     response = read.get("response")
-    if isinstance(response, dict) and isinstance(response.get("status_code"), int):
-        return Line(read["custom_id"], response["status_code"], response.get("body"))
+    if isinstance(response, dict) and response.get("status_code") in _STATUSES:
+        return Line(read["custom_id"], int(response["status_code"]), response.get("body"))
     # without a status the provider gave up the request before a model saw it
     return Line(read["custom_id"], None)

@@ -9,6 +9,7 @@ provider's list, and makes another batch only if the list has none.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
 from app.batches.provider.lines import LINES, RESOLVED
+from app.core.inert import storable
 from app.core.models import Batch, ProviderFile
 from app.core.runtime import Runtime
 from judges.openai.batches import Line, ProviderBatch, ProviderBatches, ProviderFailed
@@ -350,6 +352,11 @@ class Courier:
         )
         return False
 
+    async def put_off(self, file: ProviderFile, why: str) -> None:
+        """Try a file again later that nobody knew how to advance."""
+        failure = JudgeFailure(FailureKind.UNPARSEABLE, f"it could not be advanced: {why}")
+        await self._try_later(file, ProviderFailed(failure, is_passing=True))
+
     async def _note(self, file: ProviderFile, **values: Any) -> None:
         async with self.running.db.write() as session:
             await _set(session, file, values)
@@ -393,10 +400,12 @@ class HoldLost(Exception):
 
 
 async def _set(session: AsyncSession, file: ProviderFile, values: dict[str, Any]) -> None:
+    # what a provider says may hold what no database stores
+    kept = {name: storable(one) if isinstance(one, str) else one for name, one in values.items()}
     found = await session.execute(
         update(ProviderFile)
         .where(ProviderFile.seq == file.seq, ProviderFile.holder == file.holder)
-        .values(**values)
+        .values(**kept)
         .returning(ProviderFile.seq)
         .execution_options(synchronize_session=False)
     )
@@ -429,10 +438,10 @@ def _custom_id(shard: int, question: str, round_: int) -> str:
     return f"{shard}-{question}-{round_}"
 
 
+_CUSTOM_ID: Final = re.compile(r"(\d{1,9})-([0-9a-f]{32})-(\d{1,9})", re.ASCII)
+
+
 def _parsed(custom_id: str) -> tuple[int, str, int]:
     """Return shard, key and round of a question; an empty key where the question is not ours."""
-    shard, _, rest = custom_id.partition("-")
-    question, _, round_ = rest.partition("-")
-    if shard.isdecimal() and round_.isdecimal() and len(question) == 32:
-        return int(shard), question, int(round_)
-    return 0, "", 0
+    found = _CUSTOM_ID.fullmatch(custom_id)
+    return (0, "", 0) if found is None else (int(found[1]), found[2], int(found[3]))

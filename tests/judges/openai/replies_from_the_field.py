@@ -872,9 +872,10 @@ CASES: dict[str, Case] = {
         always(refusal(429, quota_of_gemini(0, "0.01s"))), GONE, calls=1
     ),
     "a page that says to wait at its end": Case(
-        first(lambda _: Sent(b"<html>" + b" " * 2000 + b"Retry in 1 ms</html>", 429)),
-        ORDINARY,
-        calls=2,
+        always(Sent(b"<html>" + b"-" * 2000 + b"Retry in 2 minutes</html>", 429)),
+        FailureKind.RATE_LIMITED,
+        ("wait 120 s",),
+        calls=1,
     ),
     "a free tier that is used up": Case(
         always(refusal(429, "The free tier of the model has been exhausted.")), GONE, calls=1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select, update
 
+from app.batches.provider.files import Courier
 from app.batches.provider.loop import Rounds
 from app.batches.worker.loop import Worker
 from app.core.models import Batch, ProviderFile, ProviderLine, Score, Shard
@@ -25,6 +28,7 @@ from tests.app.rows import upload
 from tests.conftest import client_of
 from tests.judges.model_server import PROMPT_TOKENS
 
+Json = dict[str, Any]
 # of a million tokens: one call of 100 and 1 tokens costs 0.0101 USD directly
 PRICES = {"price_input": 100.0, "price_output": 100.0}
 CALL = (PROMPT_TOKENS + 1) * 100 / 1e6
@@ -368,3 +372,102 @@ async def test_a_cancelled_batch_is_cancelled_at_the_provider_and_keeps_what_was
     assert (len(verdicts), len(await all_rows(running, Score))) == (N, N)
     assert len(provider.ledger) == N + 2 * (N - scores)
     assert batch["cost_usd"] == pytest.approx(cost_of(provider))
+
+
+HUGE = 10**30
+
+
+def _answers(change: Callable[[Json], None]) -> Callable[[str, Any], Any]:
+    """Return what changes each line of the files with answers."""
+
+    def changed(path: str, answer: Any) -> Any:
+        if not path.endswith("/content"):
+            return answer
+        lines = [json.loads(line) for line in answer.splitlines()]
+        for line in lines:
+            change(line)
+        return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+    return changed
+
+
+def _batches(**fields: Any) -> Callable[[str, Any], Any]:
+    """Return what changes what is said of each batch."""
+    return lambda path, answer: {**answer, **fields} if "/v1/batches" in path else answer
+
+
+UNREADABLE: dict[str, Callable[[str, Any], Any]] = {
+    "an id that no text column takes": _batches(id="batch_\ud800"),
+    "an id that leads elsewhere": _batches(id="../../v1/models"),
+    "a state that no text column takes": _batches(status="\x00\udfff"),
+    "a reason that no text column takes": _batches(
+        status="failed", errors={"data": [{"code": "\ud800", "message": "\x00" * 9_000}]}
+    ),
+    "a file that has no address": _batches(status="completed", output_file_id="\ud800?x=#"),
+    "counts without end": _batches(request_counts={"completed": HUGE, "failed": -HUGE}),
+    "a status that no number column takes": _answers(
+        lambda line: line["response"].update(status_code=HUGE)
+    ),
+    "questions that were never asked": _answers(
+        lambda line: line.update(custom_id=f"{HUGE}-" + "\ud800" * 32 + "-1")
+    ),
+    "a shard without end": _answers(
+        lambda line: line.update(custom_id="9" * 5_000 + "-" + "0" * 32 + "-1")
+    ),
+}
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("said", UNREADABLE)
+async def test_what_nobody_can_read_of_one_provider_keeps_no_other_waiting(
+    client: httpx.AsyncClient, running: Runtime, provider: Provider, tmp_path: Path, said: str
+) -> None:
+    with serving(tmp_path / "other.db") as bad:
+        handle = bad.handle
+
+        def unreadable(method: str, path: str, body: bytes, query: str) -> tuple[int, Any]:
+            status, answer = handle(method, path, body, query)
+            return status, UNREADABLE[said](path, answer) if status == 200 else answer
+
+        bad.handle = unreadable  # type: ignore[method-assign]
+        install(running, {"bad": later(bad), "good": later(provider)}, [0.5, 0.5])
+        first = await create(client, cascade={"judges": ["bad"]})
+        batch, verdicts = await finish(
+            client, running, await create(client, cascade={"judges": ["good"]})
+        )
+        assert batch["status"] == "completed"
+        assert {one["status"] for one in verdicts} <= {"accepted", "abstained"}
+        files = await all_rows(running, ProviderFile)
+        assert {one.judge for one in files} == {"bad", "good"}
+        for path in (f"/v1/batches/{first}", "/v1/batches"):
+            assert (await client.get(path)).status_code == 200
+        asked = {path for _, path in bad.requests}
+        assert not any(".." in path for path in asked)
+
+
+async def test_a_provider_that_hangs_keeps_no_other_waiting(
+    client: httpx.AsyncClient,
+    running: Runtime,
+    provider: Provider,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.batches.provider.loop._LOOK_SECONDS", 0.05)
+    with serving(tmp_path / "other.db") as slow:
+        install(running, {"slow": later(slow), "good": later(provider)}, [0.5, 0.5])
+        await create(client, cascade={"judges": ["slow"]})
+        gate, advance = asyncio.Event(), Courier.advance
+
+        async def hang(courier: Courier, file: ProviderFile) -> bool:
+            if file.judge == "slow":
+                await gate.wait()
+            return await advance(courier, file)
+
+        monkeypatch.setattr(Courier, "advance", hang)
+        async with asyncio.timeout(60):
+            batch, _ = await finish(
+                client, running, await create(client, cascade={"judges": ["good"]})
+            )
+        assert batch["status"] == "completed"
+        assert slow.requests == []
+        gate.set()
