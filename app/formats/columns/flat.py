@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from app.core.names import shown
@@ -77,6 +78,7 @@ _REMARK: Final = re.compile(
     re.IGNORECASE,
 )
 _FURTHER: Final = re.compile(rf"({_NOUNS})[_-]?([c-h]|\d+)", re.IGNORECASE)
+_SHORT: Final = 64  # characters of names that are remembered
 _LIKE_A_TEXT: Final = (8, 100)  # words, or characters
 # texts that a judge should see, and that a pair has no place for
 _BESIDE: Final = re.compile(
@@ -166,12 +168,23 @@ def texts_in(row: Mapping[str, Any]) -> list[str]:
 
 
 def _is_text(name: str, value: str) -> bool:
-    if _TEXT.fullmatch(name) or _TEXT_OF_A_SIDE.fullmatch(name):
-        return not is_number(value)
+    kind = _kind_of_short(name) if len(name) <= _SHORT else _kind(name)
+    if kind is not None:
+        return kind and not is_number(value)
     words, characters = _LIKE_A_TEXT
-    is_long = len(value) > characters or "\n" in value or len(value.split()) >= words
-    is_named = _OF_A_SIDE.fullmatch(name) or _ASKED.fullmatch(name)
-    return is_long and is_named is not None and not _REMARK.fullmatch(name)
+    return len(value) > characters or "\n" in value or len(value.split()) >= words
+
+
+def _kind(name: str) -> bool | None:
+    """Return whether a column of this name holds texts; None where its values tell."""
+    if _TEXT.fullmatch(name) or _TEXT_OF_A_SIDE.fullmatch(name):
+        return True
+    may_be = (_OF_A_SIDE.fullmatch(name) or _ASKED.fullmatch(name)) and not _REMARK.fullmatch(name)
+    return None if may_be else False
+
+
+# the columns of a table are the same in every row
+_kind_of_short: Final = lru_cache(maxsize=4096)(_kind)
 
 
 def texts_of_sides(row: Mapping[str, Any]) -> list[str]:
