@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -20,7 +21,7 @@ from app.batches.schemas import RetryIn
 from app.bodies.batches import BatchBody, BatchEstimateBody, PreferencesCardBody
 from app.bodies.common import PageBody
 from app.core.auth import Scope
-from app.core.http.access import needs
+from app.core.http.access import may_still, needs
 from app.core.http.idempotency import IdempotentRoute
 from app.core.http.openapi import LOCATION, AnswerRoute, refused
 from app.core.http.parameters import NewestFirst, Running
@@ -156,8 +157,9 @@ async def get_events(
     batch = await stored.find(running, batch_id)
     if has_ended(batch) and last_event_id == state_id(batch):
         return Response(status_code=204)
+    may_listen = partial(may_still, http, running, Scope.READ)
     return StreamingResponse(
-        events(running, batch_id, last_event_id, http.app.state.stopping),
+        events(running, batch_id, last_event_id, http.app.state.stopping, may_listen),
         media_type="text/event-stream",
         # an intermediate that gathers a whole answer would hold progress back
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -39,11 +39,16 @@ def has_ended(batch: Mapping[str, Any]) -> bool:
 
 
 async def events(
-    running: Runtime, batch_id: str, last_id: str | None, stopping: Stopping
+    running: Runtime,
+    batch_id: str,
+    last_id: str | None,
+    stopping: Stopping,
+    may_listen: Callable[[], Awaitable[bool]],
 ) -> AsyncIterator[bytes]:
     """Yield the states of a batch after `last_id` until it has ended or is deleted.
 
     The stream ends early when the service stops: a listener may reconnect with its last event's id.
+    It ends, too, when the listener may hear no more, since a batch may outlive a key.
     """
     silent = 0.0
     while (batch := await _look(running, batch_id)) is not None:
@@ -58,6 +63,8 @@ async def events(
             return
         await asyncio.sleep(POLL_SECONDS)
         silent += POLL_SECONDS
+        if not await may_listen():
+            return
 
 
 async def _look(running: Runtime, batch_id: str) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from app.core.auth import Caller, Scope, identify, keys_exist
+from app.core.auth import Caller, Scope, caller_with, identify, keys_exist
 from app.core.errors import NotAllowed, NotAuthenticated, TribunalError
 from app.core.http import sessions
 from app.core.http.parameters import get_runtime
@@ -196,6 +196,15 @@ async def may_read(request: Request, running: Runtime) -> bool:
         return False
     except outages():
         return False
+
+
+async def may_still(request: Request, running: Runtime, scope: Scope) -> bool:
+    """Return whether the key of a request, whose answer takes long, has not ended meanwhile."""
+    caller = caller_of(request)
+    if not caller.key_id:
+        return True
+    now = await caller_with(running, caller.key_id)
+    return now is not None and now.may(scope)
 
 
 def keep_peer(app: ASGIApp) -> ASGIApp:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -11,9 +12,13 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import delete
 
+from app.core import auth
+from app.core.auth import Scope
 from app.core.models import Dataset
+from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
+from tests.app.core.test_auth import bearer, make_key
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
 
@@ -128,3 +133,27 @@ async def _listen(app: FastAPI, path: str, sent: asyncio.Queue[dict[str, Any]]) 
         await sent.put(dict(message))
 
     await app(scope, receive, send)
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_a_key_that_ends_hears_no_more(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("app.batches.events.POLL_SECONDS", 0.01)
+    app: FastAPI = create_app(settings.model_copy(update={"workers": 0}))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        address = await start(client)
+        running: Runtime = app.state.runtime
+        ends = running.now() + timedelta(hours=1)
+        key_id, key = await make_key(app, scopes=frozenset({Scope.READ}), expires_at=ends)
+        heard = asyncio.create_task(client.get(f"{address}/events", headers=bearer(key)))
+        done, _ = await asyncio.wait([heard], timeout=0.3)
+        assert not done  # the batch goes on, and so does the stream
+        if how == "revoked":
+            async with running.db.write() as session:
+                await auth.revoke_key(session, key_id, running.now())
+        else:
+            running.now = lambda: ends
+        async with asyncio.timeout(30):
+            answer = await heard
+        assert len(read(answer.text)) == 1
