@@ -226,10 +226,9 @@ async def answer(running: Runtime, monitor_id: str, request: AuditAnswersIn) -> 
             vote = Vote(at, items[at], one.annotator, one.label, "a", details)
             by_person.setdefault(one.annotator, []).append(vote)
         counts = dict.fromkeys(("stored", "unchanged", "replaced", "spare"), 0)
-        for annotator, votes in sorted(by_person.items()):
-            found = await exchange.take_votes(session, queue, annotator, votes, moment)
-            for name in counts:
-                counts[name] += found.counts[name]
+        found = await exchange.take_votes(session, queue, by_person, moment)
+        for name in counts:
+            counts[name] += found.counts[name]
         await advance(session, monitor, moment)
     body: Any = {**counts, "monitor": await look(running, monitor_id)}
     taken: AuditsBody = body

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.queues import AnsweredBody, ItemBody
 from app.core.errors import Conflict, NotFound, Unprocessable
-from app.core.models import Queue
+from app.core.models import Dataset, Queue
 from app.core.names import shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
@@ -39,12 +39,36 @@ class Refused:
     is_kept: bool
 
 
+@dataclass(slots=True)
+class Recount:
+    """How many labels more some datasets have, by number; None: they are to be counted again."""
+
+    of: dict[int, tuple[Dataset, int | None]] = field(default_factory=dict)
+
+    def add(self, dataset: Dataset, more: int | None) -> None:
+        """Note further labels."""
+        before = self.of[dataset.seq][1] if dataset.seq in self.of else 0
+        known = None if before is None or more is None else before + more
+        self.of[dataset.seq] = (dataset, known)
+
+    def include(self, other: Recount) -> None:
+        """Note what another one has."""
+        for dataset, more in other.of.values():
+            self.add(dataset, more)
+
+    async def store(self, session: AsyncSession) -> None:
+        """Bring the counts of the datasets up to date."""
+        for dataset, more in self.of.values():
+            await datasets.count_labels(session, dataset, more)
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What became of the answers of one person."""
 
     answers: list[AnsweredBody]
     refused: list[Refused]
+    recount: Recount
 
 
 async def answer(
@@ -61,6 +85,7 @@ async def answer(
     async with running.db.write() as session:
         queue = await require(session, ref)
         taken = await take(session, queue, annotator, answers, running.now())
+        await taken.recount.store(session)
     if taken.refused:
         errors = [
             {"loc": ["body", "answers", one.index, "item"], "msg": one.why} for one in taken.refused
@@ -81,7 +106,10 @@ async def take(
     answers: Sequence[AnswerIn],
     moment: datetime,
 ) -> Taken:
-    """Store answers inside a transaction; those that cannot count are returned with the reason."""
+    """Store answers inside a transaction; those that cannot count are returned with the reason.
+
+    The caller counts the labels of the datasets with `Recount`, once for all persons.
+    """
     ids = [one.item for one in answers]
     items = await queries.items_of(session, queue, ids, annotator)
     _check(queue, answers, items)
@@ -100,10 +128,11 @@ async def take(
             done.append({"item": one.item, "status": found})  # type: ignore[typeddict-item]
         else:
             refused.append(Refused(index, one.item, *found))
-    for seq, more in answering.more_labels.items():
-        await datasets.count_labels(session, known[seq], more if seq in heard else None)
     await _ask_for_comments(session, queue, annotator, done)
-    return Taken(done, refused)
+    recount = Recount()
+    for seq, more in answering.more_labels.items():
+        recount.add(known[seq], more if seq in heard else None)
+    return Taken(done, refused, recount)
 
 
 async def _ask_for_comments(
@@ -198,10 +227,18 @@ class _Answering:
             return "unchanged"
         await self._store(one, item, "answered")
         criterion = self.queue.options.get("criterion", "overall")
-        before = await queries.labels_of(self.session, item.pair_seq, self.annotator, criterion)
-        own = [each.details for each in before if each.details.get("queue") == self.queue.id]
-        await self._label(one, item, adjudicates="adjudicates" in (own or [{}])[-1])
+        own = await self._own_details(item, criterion)
+        await self._label(one, item, adjudicates="adjudicates" in own)
         return "replaced"
+
+    async def _own_details(self, item: Claimed, criterion: str) -> Mapping[str, Any]:
+        """Return what stands beside the last label that this person gave in this queue."""
+        place = (self.session, item.pair_seq, self.annotator, criterion)
+        last = await queries.newest_label_of(*place)
+        if last is not None and last.details.get("queue") == self.queue.id:
+            return last.details
+        given = [one.details for one in await queries.labels_of(*place)]
+        return next((one for one in given[::-1] if one.get("queue") == self.queue.id), {})
 
     async def _store(self, one: AnswerIn, item: Claimed, state: str) -> None:
         assert item.vote_seq is not None

@@ -30,11 +30,13 @@ from app.imports.body import rows_of
 from app.imports.exporting import texts_of
 from app.imports.upload import UploadedFile
 from app.queues import answering, queries, service
+from app.queues.answering import Recount
 from app.queues.queries import Claimed
-from app.queues.schemas import LONGEST_SECONDS, AnswerIn, Tool
+from app.queues.schemas import LONGEST_SECONDS, MOST_ANSWERS, AnswerIn, Tool
 
 _ITEM: Final = "item"
 _MOST_REJECTED: Final = 1_000
+_MOST_PERSONS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +145,14 @@ async def import_answers(running: Runtime, ref: str, file: UploadedFile) -> Queu
             queue = await service.require(session, ref)
         read = await pool.run_for_client(_votes, file, queue.options.get("seed", 0))
     counts: Counter[str] = Counter()
-    async with running.db.write() as session:
-        queue = await service.require(session, ref)
-        for annotator, votes in sorted(read.by_person.items()):
-            found = await take_votes(session, queue, annotator, votes, running.now())
-            counts.update(found.counts)
-            for one in found.rejected:
-                read.reject(one["line"], one["reason"])
+    # a file is stored in parts, so that others may write meanwhile: to send it again changes nothing
+    for part in _parts(read.by_person):
+        async with running.db.write() as session:
+            queue = await service.require(session, ref)
+            found = await take_votes(session, queue, part, running.now())
+        counts.update(found.counts)
+        for one in found.rejected:
+            read.reject(one["line"], one["reason"])
     rejected = sorted(read.rejected, key=lambda one: one["line"])
     return {
         "stored": counts["stored"],
@@ -169,15 +172,39 @@ class Outcome:
     rejected: list[dict[str, Any]]
 
 
+def _parts(by_person: Mapping[str, Sequence[Vote]]) -> Iterator[dict[str, Sequence[Vote]]]:
+    """Yield the votes of all persons by name, about as many at a time as one request brings."""
+    part: dict[str, Sequence[Vote]] = {}
+    for annotator, votes in sorted(by_person.items()):
+        for start in range(0, len(votes), MOST_ANSWERS):
+            part[annotator] = votes[start : start + MOST_ANSWERS]
+            if sum(map(len, part.values())) >= MOST_ANSWERS or len(part) >= _MOST_PERSONS:
+                yield part
+                part = {}
+    if part:
+        yield part
+
+
 async def take_votes(
+    session: AsyncSession, queue: Queue, by_person: Mapping[str, Sequence[Vote]], moment: datetime
+) -> Outcome:
+    """Store the answers of some persons, as if each item had been claimed as it stood elsewhere."""
+    outcome, recount = Outcome(Counter(), []), Recount()
+    for annotator, votes in sorted(by_person.items()):
+        recount.include(await _take_one(session, queue, annotator, votes, (moment, outcome)))
+    await recount.store(session)
+    return outcome
+
+
+async def _take_one(
     session: AsyncSession,
     queue: Queue,
     annotator: str,
     votes: Sequence[Vote],
-    moment: datetime,
-) -> Outcome:
-    """Store one person's answers, as if each item had been claimed as it stood elsewhere."""
-    outcome = Outcome(Counter(), [])
+    noted: tuple[datetime, Outcome],
+) -> Recount:
+    """Store the answers of one person, and note what became of them."""
+    moment, outcome = noted
     known = await queries.items_of(session, queue, [vote.item for vote in votes], annotator)
     answers, lines = [], []
     for vote in votes:
@@ -190,14 +217,14 @@ async def take_votes(
         answers.append(_answer(vote, left_is, has_ties=queue.options.get("allow_tie", True)))
         lines.append(vote.line)
     if not answers:
-        return outcome
+        return Recount()
     taken = await answering.take(session, queue, annotator, answers, moment)
     outcome.counts.update(done["status"] for done in taken.answers)
     for one in taken.refused:
         outcome.counts["spare"] += one.is_kept
         if not one.is_kept:
             outcome.rejected.append({"line": lines[one.index], "reason": one.why})
-    return outcome
+    return taken.recount
 
 
 async def _held(session: AsyncSession, item: Claimed, vote: Vote, moment: datetime) -> str:

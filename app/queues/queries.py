@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.queues import Purpose
 from app.core.bulk import insert_rows
-from app.core.lists import Paging, by_public_id, fetch_page
+from app.core.lists import Paging, by_public_id, fetch_page, length_of
 from app.core.models import (
     Audit,
     CalibrationRow,
@@ -414,6 +414,22 @@ async def labels_of(
         Label.pair_seq == pair_seq, Label.annotator == annotator, Label.criterion == criterion
     )
     return (await session.scalars(query.order_by(Label.seq))).all()
+
+
+async def newest_label_of(
+    session: AsyncSession, pair_seq: int, annotator: str, criterion: str
+) -> Label | None:
+    """Return the last label of a person on a pair; there may be thousands before it."""
+    query = select(Label).where(
+        Label.pair_seq == pair_seq, Label.annotator == annotator, Label.criterion == criterion
+    )
+    return await session.scalar(query.order_by(Label.seq.desc()).limit(1))
+
+
+async def text_lengths(session: AsyncSession, pair_seqs: Collection[int]) -> dict[int, int]:
+    """Return how long the texts of some pairs are, in characters as they are stored."""
+    query = select(PairRow.seq, length_of(PairRow.content)).where(PairRow.seq.in_(pair_seqs))
+    return {seq: length or 0 for seq, length in await session.execute(query)}
 
 
 async def stands(session: AsyncSession, label: Label) -> bool:

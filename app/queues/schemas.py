@@ -13,6 +13,7 @@ from app.datasets.splits import Part
 from app.formats.base import AnyReference, AnyText, TrimmedName
 
 MOST_AT_ONCE = 100
+MOST_ANSWERS = 1_000
 LONGEST_SECONDS = 1e9
 
 
@@ -89,7 +90,7 @@ class AnswersIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     annotator: TrimmedName | None = None
-    answers: list[AnswerIn] = Field(min_length=1, max_length=1000)
+    answers: list[AnswerIn] = Field(min_length=1, max_length=MOST_ANSWERS)
 
 
 class UndoIn(BaseModel):

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -247,12 +248,22 @@ async def claim(
         for queue in queues if again else ():
             found = await queries.skipped_items(session, queue, annotator, moment, n - len(claims))
             claims += [(queue, one) for one in found]
+        claims = await _that_fit(session, claims, running.settings.max_page_bytes)
         for queue, one in claims:
             await _hold(session, queue, one, annotator, (moment, lease_until))
         left = await left_for(session, queues, annotator, moment, is_idle=not claims)
         answered = await queries.count_answered(session, queues, annotator)
         items = await item_bodies(session, claims, lease_until, annotator)
     return {"items": items, "answered": answered, **left}
+
+
+async def _that_fit(
+    session: AsyncSession, claims: Sequence[tuple[Queue, Claimed]], most: int
+) -> list[tuple[Queue, Claimed]]:
+    """Return as many claims as one answer may hold the texts of, but at least one."""
+    lengths = await queries.text_lengths(session, {one.pair_seq for _, one in claims})
+    totals = accumulate(lengths.get(one.pair_seq, 0) for _, one in claims)
+    return list(claims[: max(1, sum(total <= most for total in totals))])
 
 
 class Left(TypedDict):

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import update
+from sqlalchemy import event, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.models import QueueVote
+from app.core.models import Label, QueueVote
 from app.core.runtime import Runtime
 from tests.app.api.test_limits import statements
 from tests.app.core.test_auth import make_key
@@ -704,3 +704,73 @@ async def test_an_answer_that_was_undone_does_not_come_back_from_another_queue(
     [votes] = (await _human(client)).values()
     assert len(votes) == left
     assert (await client.get("/v1/datasets/rivers")).json()["labels"] == left
+
+
+async def test_a_claim_holds_no_more_texts_than_a_page(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    rows = labelled_rows(6)
+    for row in rows:
+        row["response_a"] = "x" * 1_000 + row["id"]
+    await upload(client, "rivers", rows)
+    await _queue(client)
+    running.settings = running.settings.model_copy(update={"max_page_bytes": 3_500})
+    claimed = await _claim(client, "ann", 6)
+    assert len(claimed) == 2
+    assert _places(await _look(client)) == (4, 2, 0, 0)
+    running.settings = running.settings.model_copy(update={"max_page_bytes": 1_024})
+    assert len(await _claim(client, "bob", 6)) == 1
+
+
+async def test_an_answer_reads_no_history_however_often_it_was_changed(
+    client: httpx.AsyncClient,
+) -> None:
+    await _rivers(client, human=False)
+    await _queue(client)
+    [item] = await _claim(client, "ann")
+
+    async def read(times: int) -> int:
+        answers = [{"item": item["item"], "label": ("left", "right")[n % 2]} for n in range(times)]
+        loaded: list[Label] = []
+
+        def note(label: Label, _: Any) -> None:
+            loaded.append(label)
+
+        event.listen(Label, "load", note)
+        answer = await _answer(client, "ann", *answers)
+        event.remove(Label, "load", note)
+        assert answer.status_code == 201
+        return len(loaded)
+
+    few, many = [await read(times) for times in (20, 80)]
+    assert many < 5 * few
+
+
+async def test_a_file_of_many_persons_counts_labels_once_and_lets_others_write(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    await _rivers(client, 30, human=False)
+    await _queue(client, votes_per_pair=100)
+    tasks = (await client.get("/v1/queues/q/export")).json()
+
+    def said_by(who: str, task: Json) -> Json:
+        chosen = {
+            "type": "pairwise",
+            "from_name": "x",
+            "to_name": "y",
+            "value": {"selected": "left"},
+        }
+        return {**task, "annotations": [{"completed_by": {"email": who}, "result": [chosen]}]}
+
+    async def recounted(persons: int) -> int:
+        rows = [said_by(f"{persons} {n}", tasks[n % 30]) for n in range(persons)]
+        with statements(running) as sent:
+            answer = await client.post("/v1/queues/q/import", json=rows)
+        assert answer.json()["stored"] == persons, answer.text
+        return sum("count(distinct" in one.lower() for one in sent)
+
+    few, many = [await recounted(persons) for persons in (10, 250)]
+    # once for each part of a hundred persons
+    assert (few, many) == (1, 3)
+    assert (await client.get("/v1/datasets/rivers")).json()["labels"] == 260
+    assert len({one["annotator"] for one in (await _look(client))["annotators"]}) == 260
