@@ -13,6 +13,7 @@ from app.bodies.queues import AnnotatorBody, PeopleBody, QueueBody
 from app.core.db import rfc3339
 from app.core.lists import Page, Paging, page_of
 from app.core.models import Dataset, Queue
+from app.core.pools import beside_if_many
 from app.core.runtime import Runtime
 from app.queues import queries
 from app.queues.service import require
@@ -55,7 +56,12 @@ async def _shown(
     """Return queues as users see them; the statements are as many for all as for one."""
     counts = await queries.counts(session, queues, running.now())
     votes = await tallies(session, queues)
-    return [_show(one, known[one.dataset_seq], counts[one.seq], votes[one.seq]) for one in queues]
+    return await beside_if_many(
+        sum(len(one.skipped) + int(one.pairs.sum()) for one in votes.values()),
+        lambda: [
+            _show(one, known[one.dataset_seq], counts[one.seq], votes[one.seq]) for one in queues
+        ],
+    )
 
 
 def _show(queue: Queue, dataset: Dataset, counts: dict[str, int], votes: QueueTally) -> QueueBody:

@@ -15,6 +15,7 @@ from app.core.db import rfc3339
 from app.core.errors import Conflict, Unprocessable
 from app.core.lists import Page, Paging, page_of, required
 from app.core.models import CalibrationRow, Shadow, ShadowVerdict, new_id
+from app.core.pools import beside_if_many
 from app.core.runtime import Runtime
 from app.datasets import stored_pairs
 from app.judgments.authority import promises
@@ -109,8 +110,7 @@ async def show(session: AsyncSession, shadow: Shadow) -> ShadowBody:
     drawn, waiting = await queries.counts(session, shadow)
     rows = await queries.verdicts_of(session, shadow)
     said = await _said_by_people(session, rows)
-    pairs = [_compared(row, said.get(row.seq), certificate) for row in rows]
-    found = compare(pairs)
+    pairs, found = await beside_if_many(len(rows), _figures, rows, said, certificate)
     body: Any = {
         "object": "shadow",
         "id": shadow.id,
@@ -164,6 +164,13 @@ async def _said_by_people(session: AsyncSession, rows: Sequence[ShadowVerdict]) 
             drawn = min(float(vote.details.get("label_probability", 1.0)) for vote in own)
             found[row.seq] = (drawn, [vote.label for vote in own])
     return found
+
+
+def _figures(
+    rows: Sequence[ShadowVerdict], said: Mapping[int, Said], certificate: CalibrationRow
+) -> tuple[list[Compared], Change]:
+    pairs = [_compared(row, said.get(row.seq), certificate) for row in rows]
+    return pairs, compare(pairs)
 
 
 def _compared(row: ShadowVerdict, said: Said | None, certificate: CalibrationRow) -> Compared:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.models import Label, QueueVote
 from app.core.runtime import Runtime
+from app.queues import progress
+from calibration import agreement
 from tests.app.api.test_limits import statements
 from tests.app.core.test_auth import make_key
 from tests.app.rows import certify, labelled_rows, upload
@@ -774,3 +777,25 @@ async def test_a_file_of_many_persons_counts_labels_once_and_lets_others_write(
     assert (few, many) == (1, 3)
     assert (await client.get("/v1/datasets/rivers")).json()["labels"] == 260
     assert len({one["annotator"] for one in (await _look(client))["annotators"]}) == 260
+
+
+async def test_many_persons_are_compared_beside_the_event_loop(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _rivers(client, human=False)
+    await _queue(client, votes_per_pair=5)
+    for who in ("ann", "bob", "eve"):
+        [item] = await _claim(client, who)
+        await _answer(client, who, {"item": item["item"], "label": "left"})
+    threads = []
+    compared = agreement.quality_of_tallies
+
+    def noted(*args: Any) -> Any:
+        threads.append(threading.current_thread())
+        return compared(*args)
+
+    monkeypatch.setattr(progress, "quality_of_tallies", noted)
+    monkeypatch.setattr("app.core.pools._FEW", 3)
+    assert len((await _look(client))["annotators"]) == 3
+    assert threading.main_thread() not in threads
+    assert len(threads) == 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import select
 
+from app.core.models import Shadow
 from app.core.runtime import Runtime
 from app.shadows import asking, service
 from app.shadows.asking import ask_some
@@ -306,3 +309,26 @@ def test_changes_are_covered_by_their_intervals() -> None:
     assert needed is not None
     assert needed > found.labelled
     assert compare([]).is_enough(0.5) is False
+
+
+async def test_many_pairs_are_compared_beside_the_event_loop(
+    client: httpx.AsyncClient, running: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibration = await certified(client)
+    install(running, PaidJudge("quick"))
+    shadow = await shadowed(client, calibration, judge="quick")
+    await judge(client, calibration, 0, 5)
+    async with running.db.read() as session:
+        [stored] = await session.scalars(select(Shadow))
+    assert await ask_some(running, stored) == 5
+    threads = []
+
+    def noted(*args: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread())
+        return compare(*args, **options)
+
+    monkeypatch.setattr(service, "compare", noted)
+    monkeypatch.setattr("app.core.pools._FEW", 3)
+    assert (await look(client, shadow))["pairs"] == 5
+    assert threading.main_thread() not in threads
+    assert len(threads) == 1
