@@ -95,7 +95,10 @@ class MonitorBody(TypedDict):
     failure_probability: float
     target_risk: float
     on_alarm: Literal["alarm", "suspend", "revoke"]
-    webhook: str | None
+    webhook: Annotated[
+        str | None,
+        Doc("shown whole when it is made, then without path and query, which may hold a token"),
+    ]
     webhook_secret: Annotated[str | None, Doc("signs webhooks; shown when it is made, then null")]
     audits: AuditCounts
     abstained: AbstainedCounts

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -92,7 +93,8 @@ async def create(running: Runtime, request: MonitorIn) -> MonitorBody:
         session.add(monitor)
         await session.flush()
         body = await show(session, monitor)
-    return {**body, "webhook_secret": signing if request.webhook else None}
+    secret = signing if request.webhook else None
+    return {**body, "webhook": request.webhook, "webhook_secret": secret}
 
 
 async def _start(
@@ -138,7 +140,7 @@ async def show(session: AsyncSession, monitor: Monitor) -> MonitorBody:
         "failure_probability": options["failure_probability"],
         "target_risk": state.whole.target_risk,
         "on_alarm": options["on_alarm"],
-        "webhook": options["webhook"],
+        "webhook": _without_secrets(options["webhook"]),
         "webhook_secret": None,
         "audits": {
             "drawn": int(accepted["drawn"]),
@@ -173,6 +175,15 @@ async def show(session: AsyncSession, monitor: Monitor) -> MonitorBody:
     }
     found: MonitorBody = body
     return found
+
+
+def _without_secrets(address: str | None) -> str | None:
+    """Return an address as every reader may see it: its path or query is often a token."""
+    if address is None:
+        return None
+    parts = urlsplit(address)
+    rest = "/..." if parts.path.strip("/") or parts.query or parts.fragment else parts.path
+    return f"{parts.scheme}://{parts.netloc}{rest}"
 
 
 async def look(running: Runtime, monitor_id: str) -> MonitorBody:

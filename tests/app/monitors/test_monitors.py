@@ -422,6 +422,25 @@ async def test_an_address_that_nothing_can_be_sent_to_ends_no_delivery(
         assert await sent(http, "http://127.0.0.1:1/\ud800", b"{}", {}) is not None
 
 
+async def test_no_token_in_an_address_is_shown_to_readers(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    calibration = await _certified(client)
+    for address, shown in (
+        ("https://hooks.example/services/t0ken", "https://hooks.example/..."),
+        ("https://hooks.example:8443?key=t0ken", "https://hooks.example:8443/..."),
+        ("http://hooks.example/", "http://hooks.example/"),
+    ):
+        monitor = await _monitor(client, calibration, webhook=address)
+        assert monitor["webhook"] == address
+        assert (await _look(client, monitor))["webhook"] == shown
+        async with running.db.read() as session:
+            # where alarms are sent to
+            assert (await require(session, monitor["id"])).options["webhook"] == address
+        for path in ("/v1/monitors", f"/monitors/{monitor['id']}", "/monitors"):
+            assert "t0ken" not in (await client.get(path)).text
+
+
 async def test_what_a_receiver_says_without_end_is_not_read() -> None:
     written = 0
     ended = asyncio.Event()
