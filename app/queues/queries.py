@@ -140,8 +140,10 @@ async def own_claims(
 _WAS_SKIPPED: Final = QueueVote.state == "skipped"
 
 
-def _grantable(queue: Queue, annotator: str, moment: datetime) -> Select[*tuple[Any, ...]]:
-    """Return the query of the open items for which others leave room for one more vote."""
+def _grantable(
+    queues: Collection[Queue], annotator: str, moment: datetime
+) -> Select[*tuple[Any, ...]]:
+    """Return the query of the open items of queues for which others leave room for one more vote."""
     other = QueueVote.__table__.alias("others")
     held = (
         select(func.count())
@@ -155,7 +157,7 @@ def _grantable(queue: Queue, annotator: str, moment: datetime) -> Select[*tuple[
         .scalar_subquery()
     )
     return _with_vote_of(annotator).where(
-        QueueItem.queue_seq == queue.seq,
+        QueueItem.queue_seq.in_([one.seq for one in queues]),
         QueueItem.is_open,
         QueueItem.votes + held < QueueItem.wanted,
     )
@@ -172,7 +174,7 @@ async def free_items(
     session: AsyncSession, queue: Queue, annotator: str, moment: datetime, limit: int
 ) -> list[Claimed]:
     """Return items that a person may be given now, in the order of serving."""
-    query = _grantable(queue, annotator, moment).where(_is_new(moment))
+    query = _grantable([queue], annotator, moment).where(_is_new(moment))
     rows = await session.execute(query.order_by(QueueItem.position).limit(limit))
     return [Claimed(*row) for row in rows]
 
@@ -181,28 +183,31 @@ async def skipped_items(
     session: AsyncSession, queue: Queue, annotator: str, moment: datetime, limit: int
 ) -> list[Claimed]:
     """Return items that a person skipped and may be given again, in the order of serving."""
-    query = _grantable(queue, annotator, moment).where(_WAS_SKIPPED)
+    query = _grantable([queue], annotator, moment).where(_WAS_SKIPPED)
     rows = await session.execute(query.order_by(QueueItem.position).limit(limit))
     return [Claimed(*row) for row in rows]
 
 
-async def count_free(session: AsyncSession, queue: Queue, annotator: str, moment: datetime) -> int:
-    """Count the items that a person may be given now, up to a thousand."""
-    query = _grantable(queue, annotator, moment).where(_is_new(moment))
+async def count_free(
+    session: AsyncSession, queues: Collection[Queue], annotator: str, moment: datetime
+) -> int:
+    """Count the items of queues that a person may be given now, up to a thousand."""
+    query = _grantable(queues, annotator, moment).where(_is_new(moment))
     return await _count_some(session, query)
 
 
 async def count_skipped(
-    session: AsyncSession, queue: Queue, annotator: str, moment: datetime
+    session: AsyncSession, queues: Collection[Queue], annotator: str, moment: datetime
 ) -> int:
-    """Count the items that a person skipped and may be given again, up to a thousand."""
-    query = _grantable(queue, annotator, moment).where(_WAS_SKIPPED)
+    """Count the items of queues that a person skipped and may be given again, up to a thousand."""
+    query = _grantable(queues, annotator, moment).where(_WAS_SKIPPED)
     return await _count_some(session, query)
 
 
-async def count_open(session: AsyncSession, queue: Queue) -> int:
-    """Count the items that lack votes, up to a thousand."""
-    query = select(QueueItem.seq).where(QueueItem.queue_seq == queue.seq, QueueItem.is_open)
+async def count_open(session: AsyncSession, queues: Collection[Queue]) -> int:
+    """Count the items of queues that lack votes, up to a thousand."""
+    numbers = [one.seq for one in queues]
+    query = select(QueueItem.seq).where(QueueItem.queue_seq.in_(numbers), QueueItem.is_open)
     return await _count_some(session, query)
 
 

@@ -241,6 +241,8 @@ async def claim(
         await queries.lock(session, queues)
         claims: list[tuple[Queue, Claimed]] = []
         for queue in queues:
+            if len(claims) >= n:
+                break
             found = await queries.own_claims(session, queue, annotator, moment, n - len(claims))
             claims += [(queue, one) for one in found]
             found = await queries.free_items(session, queue, annotator, moment, n - len(claims))
@@ -287,12 +289,11 @@ async def left_for(
     What was skipped is counted where nothing else waits, and what is for others where this person
     has nothing to do (`is_idle`): a claim in the middle of a long queue must not look through it.
     """
-    waiting = skipped = for_others = 0
-    for queue in queues:
-        waiting += await queries.count_free(session, queue, annotator, moment)
-    for queue in () if waiting else queues:
-        skipped += await queries.count_skipped(session, queue, annotator, moment)
-        for_others += await queries.count_open(session, queue) if is_idle else 0
+    skipped = for_others = 0
+    waiting = await queries.count_free(session, queues, annotator, moment)
+    if not waiting:
+        skipped = await queries.count_skipped(session, queues, annotator, moment)
+        for_others = await queries.count_open(session, queues) if is_idle else 0
     for_others = max(for_others - skipped, 0)
     return {"waiting": waiting, "skipped": skipped, "for_others": for_others}
 

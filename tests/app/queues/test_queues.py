@@ -799,3 +799,21 @@ async def test_many_persons_are_compared_beside_the_event_loop(
     assert len((await _look(client))["annotators"]) == 3
     assert threading.main_thread() not in threads
     assert len(threads) == 1
+
+
+async def test_a_claim_of_all_queues_asks_as_little_of_many_as_of_few(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    await _rivers(client, human=False)
+
+    async def claimed(queues: int, who: str) -> tuple[int, int]:
+        for number in range(queues):
+            await _queue(client, name=f"{who} {number}")
+        with statements(running) as sent:
+            answer = await client.post("/v1/queues/claim", json={"annotator": who, "n": 1})
+        assert len(answer.json()["items"]) == 1
+        return sum("queue_items" in one for one in sent), answer.json()["waiting"]
+
+    few, many = [await claimed(queues, who) for queues, who in ((2, "ann"), (20, "bob"))]
+    assert many[0] == few[0]
+    assert (few[1], many[1]) == (11, 6 * 22 - 2)
