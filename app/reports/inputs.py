@@ -93,7 +93,8 @@ async def texts_of(session: AsyncSession, seqs: Sequence[int]) -> Texts:
     async for some in datasets.responses(session, seqs):
         measured = await asyncio.to_thread(_measure_all, some)
         counts[[row[seq] for seq in some]] = measured
-    return Texts(*counts.T[:4], is_same=counts[:, 4] == 1)
+    longer, marked, ratio, overlap, is_same = counts.T
+    return Texts(longer, marked, ratio, overlap, is_same == 1)
 
 
 def _measure_all(some: Mapping[int, tuple[str, str]]) -> FloatArray:
