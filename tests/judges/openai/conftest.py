@@ -28,7 +28,7 @@ def _served() -> Iterator[CaseServer]:
 
 
 @pytest.fixture
-def server(_served: CaseServer) -> CaseServer:
+def case_server(_served: CaseServer) -> CaseServer:
     fresh = CaseServer(answer)
     fresh.base_url = _served.base_url
     vars(_served).update(vars(fresh))

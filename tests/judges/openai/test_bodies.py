@@ -51,18 +51,20 @@ OMIT_ALL: dict[str, Any] = {
 }
 
 
-async def test_fields_that_a_server_refuses_are_left_out(server: CaseServer) -> None:
-    score = await score_of(server, gpt_5, **OMIT_ALL)
+async def test_fields_that_a_server_refuses_are_left_out(case_server: CaseServer) -> None:
+    score = await score_of(case_server, gpt_5, **OMIT_ALL)
     assert score.failure is None
     assert (score.p_a, score.flags) == (1.0, ("no_logprobs",))
-    assert len(server.asked) == 2
-    sent = server.asked[0].body
+    assert len(case_server.asked) == 2
+    sent = case_server.asked[0].body
     assert sent.keys() == {"model", "messages", "max_completion_tokens"}
 
 
-async def test_a_refused_field_is_given_up_once_and_every_score_says_so(server: CaseServer) -> None:
-    server.reply = gpt_5
-    judge = judge_of(server, orders="as_posted", attempts=1, **PRICES)
+async def test_a_refused_field_is_given_up_once_and_every_score_says_so(
+    case_server: CaseServer,
+) -> None:
+    case_server.reply = gpt_5
+    judge = judge_of(case_server, orders="as_posted", attempts=1, **PRICES)
     scores = await scores_of(judge, 3)
     health = await judge.health()
     await judge.aclose()
@@ -71,9 +73,9 @@ async def test_a_refused_field_is_given_up_once_and_every_score_says_so(server: 
     assert all(given_up < set(score.flags) for score in scores)
     assert all("omitted:temperature" in score.manner for score in scores)
     assert "temperature" in health.detail
-    known = len(server.asked)
+    known = len(case_server.asked)
     assert known <= 3 + 3 * 3
-    assert sum(score.cost_usd or 0 for score in scores) == pytest.approx(ledger(server))
+    assert sum(score.cost_usd or 0 for score in scores) == pytest.approx(ledger(case_server))
 
 
 @pytest.mark.parametrize(
@@ -102,14 +104,14 @@ async def test_a_refused_field_is_given_up_once_and_every_score_says_so(server: 
     ],
 )
 async def test_a_refused_temperature_of_0_is_given_up_whatever_the_words(
-    server: CaseServer, message: Any
+    case_server: CaseServer, message: Any
 ) -> None:
     refused = Sent({"detail": message}, 422)
 
     def reply(asked: Asked) -> Sent:
         return refused if "temperature" in asked.body else answer(asked)
 
-    score = await score_of(server, reply)
+    score = await score_of(case_server, reply)
     check(CASES["an ordinary answer"], score)
     assert score.flags == ("omitted:temperature",)
 
@@ -134,17 +136,17 @@ async def test_a_refused_temperature_of_0_is_given_up_whatever_the_words(
     ],
 )
 async def test_refused_log_probs_are_given_up_whatever_the_words(
-    server: CaseServer, message: str
+    case_server: CaseServer, message: str
 ) -> None:
     def reply(asked: Asked) -> Sent:
         refused = "logprobs" in asked.body
         return refusal(400, message) if refused else answer(asked, logprobs=False)
 
-    score = await score_of(server, reply, orders="as_posted")
+    score = await score_of(case_server, reply, orders="as_posted")
     check(Case(answer, VOTE), score)
     assert "omitted:logprobs" in score.flags
     assert "omitted:temperature" not in score.flags
-    assert len(server.asked) == 2
+    assert len(case_server.asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -163,9 +165,9 @@ async def test_refused_log_probs_are_given_up_whatever_the_words(
     ],
 )
 async def test_a_field_that_the_settings_name_is_not_given_up_but_named(
-    server: CaseServer, settings: dict[str, Any], message: str, advice: str
+    case_server: CaseServer, settings: dict[str, Any], message: str, advice: str
 ) -> None:
-    score = await score_of(server, lambda _: refusal(400, message), **settings)
+    score = await score_of(case_server, lambda _: refusal(400, message), **settings)
     assert score.failure is not None
     assert score.failure.kind is FailureKind.REFUSED
     assert advice in score.failure.detail
@@ -200,26 +202,26 @@ SYSTEM_REFUSALS = [
 
 @pytest.mark.parametrize(("status", "message"), SYSTEM_REFUSALS)
 async def test_a_refused_system_message_is_merged_into_the_users(
-    server: CaseServer, status: int, message: str
+    case_server: CaseServer, status: int, message: str
 ) -> None:
     def reply(asked: Asked) -> Sent:
         has_system = asked.body["messages"][0]["role"] == "system"
         return refusal(status, message) if has_system else answer(asked)
 
-    score = await score_of(server, reply, attempts=1)
+    score = await score_of(case_server, reply, attempts=1)
     check(CASES["an ordinary answer"], score)
     assert score.flags == ("system_merged",)
     assert score.manner == "system_merged"
-    last = server.asked[-1].body["messages"]
+    last = case_server.asked[-1].body["messages"]
     assert [message["role"] for message in last] == ["user"]
     assert "You compare two responses" in last[0]["content"]
-    at_once = await score_of(server, reply, system_role="user", attempts=1)
+    at_once = await score_of(case_server, reply, system_role="user", attempts=1)
     check(CASES["an ordinary answer"], at_once)
     assert at_once.flags == ()
 
 
 async def test_headers_and_a_query_are_sent_and_their_values_never_told(
-    server: CaseServer, caplog: pytest.LogCaptureFixture
+    case_server: CaseServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
 
@@ -232,10 +234,10 @@ async def test_headers_and_a_query_are_sent_and_their_values_never_told(
 
     settings: dict[str, Any] = {
         "headers": {"api-key": "env:AZURE_KEY", "x-team": "team-secret"},
-        "base_url": f"{server.base_url}?api-version=2024-10-21",
+        "base_url": f"{case_server.base_url}?api-version=2024-10-21",
     }
-    server.reply = azure
-    judge = judge_of(server, {"AZURE_KEY": "az-secret"}, **settings)
+    case_server.reply = azure
+    judge = judge_of(case_server, {"AZURE_KEY": "az-secret"}, **settings)
     check(CASES["an ordinary answer"], await judge.score(GOOD))
     failed = await judge.score(pair_of("fail"))
     assert failed.failure is not None
@@ -244,29 +246,29 @@ async def test_headers_and_a_query_are_sent_and_their_values_never_told(
         assert "az-secret" not in text
         assert "team-secret" not in text
     await judge.aclose()
-    moved = {**settings, "base_url": server.base_url, "query": {"api-version": "2024-10-21"}}
-    again = judge_of(server, {"AZURE_KEY": "other-key"}, **moved)
+    moved = {**settings, "base_url": case_server.base_url, "query": {"api-version": "2024-10-21"}}
+    again = judge_of(case_server, {"AZURE_KEY": "other-key"}, **moved)
     check(CASES["an ordinary answer"], await again.score(GOOD))
     assert again.spec.fingerprint == judge.spec.fingerprint
     await again.aclose()
 
 
 async def test_a_header_whose_variable_is_not_set_is_said_without_a_request(
-    server: CaseServer,
+    case_server: CaseServer,
 ) -> None:
-    judge = judge_of(server, headers={"api-key": "env:AZURE_KEY"})
+    judge = judge_of(case_server, headers={"api-key": "env:AZURE_KEY"})
     score, health = await judge.score(GOOD), await judge.health()
     await judge.aclose()
     assert score.failure is not None
     assert "AZURE_KEY" in score.failure.detail
-    assert (health.is_ready, server.asked) == (False, [])
+    assert (health.is_ready, case_server.asked) == (False, [])
 
 
 async def test_the_fingerprint_has_the_new_settings_only_where_they_change_something(
-    server: CaseServer,
+    case_server: CaseServer,
 ) -> None:
     def fingerprint(**settings: Any) -> str:
-        return judge_of(server, **settings).spec.fingerprint
+        return judge_of(case_server, **settings).spec.fingerprint
 
     plain = fingerprint()
     same: list[dict[str, Any]] = [

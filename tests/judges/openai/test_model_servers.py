@@ -38,27 +38,29 @@ pytestmark = pytest.mark.usefixtures("waits_are_real")
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_a_reply_from_the_field_is_read_right(server: CaseServer, name: str) -> None:
+async def test_a_reply_from_the_field_is_read_right(case_server: CaseServer, name: str) -> None:
     case = CASES[name]
-    score = await score_of(server, case.reply, **case.settings)
+    score = await score_of(case_server, case.reply, **case.settings)
     check(case, score)
     if score.cost_usd is not None:
-        assert score.cost_usd == pytest.approx(ledger(server))
+        assert score.cost_usd == pytest.approx(ledger(case_server))
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name].calls])
 async def test_a_reply_is_asked_for_again_only_where_that_may_help(
-    server: CaseServer, name: str
+    case_server: CaseServer, name: str
 ) -> None:
-    score = await score_of(server, CASES[name].reply, orders="as_posted")
-    assert score.usage.calls == len(server.asked) == CASES[name].calls
+    score = await score_of(case_server, CASES[name].reply, orders="as_posted")
+    assert score.usage.calls == len(case_server.asked) == CASES[name].calls
 
 
 # money
 
 
-async def test_a_call_that_was_cut_is_counted_or_its_cost_is_unknown(server: CaseServer) -> None:
-    score = await score_of(server, first(cut), orders="as_posted")
+async def test_a_call_that_was_cut_is_counted_or_its_cost_is_unknown(
+    case_server: CaseServer,
+) -> None:
+    score = await score_of(case_server, first(cut), orders="as_posted")
     assert score.failure is None
     assert (score.usage.calls, score.cost_usd) == (2, None)
     assert "no_usage" in score.flags
@@ -66,22 +68,22 @@ async def test_a_call_that_was_cut_is_counted_or_its_cost_is_unknown(server: Cas
 
 @pytest.mark.parametrize("reason", ["network_error", "timeout"])
 async def test_a_call_that_the_server_stopped_is_counted_or_its_cost_is_unknown(
-    server: CaseServer, reason: str
+    case_server: CaseServer, reason: str
 ) -> None:
     def cut_off(asked: Asked) -> Sent:
         return answer(asked, "", [], finish_reason=reason, usage={})
 
-    score = await score_of(server, first(cut_off), orders="as_posted")
+    score = await score_of(case_server, first(cut_off), orders="as_posted")
     assert score.failure is None
     assert (score.usage.calls, score.cost_usd) == (2, None)
 
 
-async def test_a_timed_out_call_makes_the_cost_unknown(server: CaseServer) -> None:
+async def test_a_timed_out_call_makes_the_cost_unknown(case_server: CaseServer) -> None:
     def late(asked: Asked) -> Sent:
         time.sleep(0.6 if asked.number == 0 else 0)
         return answer(asked)
 
-    score = await score_of(server, late, orders="as_posted", timeout_s=0.3)
+    score = await score_of(case_server, late, orders="as_posted", timeout_s=0.3)
     assert score.failure is None
     assert score.cost_usd is None
 
@@ -96,15 +98,15 @@ async def test_a_timed_out_call_makes_the_cost_unknown(server: CaseServer) -> No
     ],
 )
 async def test_a_budget_reserves_what_is_really_asked_for(
-    server: CaseServer, settings: dict[str, Any], tokens: int
+    case_server: CaseServer, settings: dict[str, Any], tokens: int
 ) -> None:
-    server.reply = billed((300, tokens), completion=1, total_tokens=300 + tokens)
-    judge = judge_of(server, budget_usd=0.2, **PRICES, **settings)
+    case_server.reply = billed((300, tokens), completion=1, total_tokens=300 + tokens)
+    judge = judge_of(case_server, budget_usd=0.2, **PRICES, **settings)
     scores = await scores_of(judge, 20)
     await judge.aclose()
-    assert 0.04 <= ledger(server) <= 0.2
+    assert 0.04 <= ledger(case_server) <= 0.2
     assert all("budget" in score.failure.detail for score in scores if score.failure)
-    assert sum(score.cost_usd or 0 for score in scores) == pytest.approx(ledger(server))
+    assert sum(score.cost_usd or 0 for score in scores) == pytest.approx(ledger(case_server))
 
 
 @pytest.mark.parametrize(
@@ -120,13 +122,13 @@ async def test_a_budget_reserves_what_is_really_asked_for(
     ],
 )
 async def test_a_budget_that_does_not_cover_what_is_asked_for_besides_pays_for_no_call(
-    server: CaseServer, extra_body: dict[str, Any]
+    case_server: CaseServer, extra_body: dict[str, Any]
 ) -> None:
-    score = await score_of(server, budget_usd=0.04, extra_body=extra_body)
+    score = await score_of(case_server, budget_usd=0.04, extra_body=extra_body)
     assert score.failure is not None
     assert "budget" in score.failure.detail
-    assert server.asked == []
-    off = await score_of(server, budget_usd=0.04, extra_body={"thinking_budget": 0})
+    assert case_server.asked == []
+    off = await score_of(case_server, budget_usd=0.04, extra_body={"thinking_budget": 0})
     assert off.failure is None
 
 
@@ -270,11 +272,11 @@ def listed(*names: str, **fields: Any) -> dict[str, Any]:
     ],
 )
 async def test_health_says_whether_the_judge_can_answer(
-    server: CaseServer, model: str, models: Any, is_ready: bool
+    case_server: CaseServer, model: str, models: Any, is_ready: bool
 ) -> None:
-    server.models = models
-    server.reply = lambda _: refusal(400, "messages: missing")
-    judge = judge_of(server, model=model)
+    case_server.models = models
+    case_server.reply = lambda _: refusal(400, "messages: missing")
+    judge = judge_of(case_server, model=model)
     health = await judge.health()
     await judge.aclose()
     assert health.is_ready is is_ready, health.detail
@@ -282,23 +284,23 @@ async def test_health_says_whether_the_judge_can_answer(
 
 @pytest.mark.parametrize("status", [400, 402, 404, 410, 501])
 async def test_health_asks_where_models_are_not_listed_and_believes_a_refusal(
-    server: CaseServer, status: int
+    case_server: CaseServer, status: int
 ) -> None:
-    server.models = refusal(400, "API key not valid")
-    server.reply = lambda _: refusal(status, "API key not valid")
-    judge = judge_of(server)
+    case_server.models = refusal(400, "API key not valid")
+    case_server.reply = lambda _: refusal(status, "API key not valid")
+    judge = judge_of(case_server)
     assert not (await judge.health()).is_ready
     await judge.aclose()
 
 
-async def test_health_finds_that_the_path_does_not_exist(server: CaseServer) -> None:
-    server.models = Sent({"detail": "Not Found"}, 404)
-    server.reply = lambda _: Sent({"detail": "Not Found"}, 404)
-    judge = judge_of(server)
+async def test_health_finds_that_the_path_does_not_exist(case_server: CaseServer) -> None:
+    case_server.models = Sent({"detail": "Not Found"}, 404)
+    case_server.reply = lambda _: Sent({"detail": "Not Found"}, 404)
+    judge = judge_of(case_server)
     health, score = await judge.health(), await judge.score(GOOD)
     await judge.aclose()
     assert (health.is_ready, score.failure is None) == (False, False)
-    assert server.base_url in health.detail
+    assert case_server.base_url in health.detail
 
 
 # prompts that were cut
@@ -324,10 +326,10 @@ LONG = " ".join(f"word{n % 97}" for n in range(9000))
     ],
 )
 async def test_a_prompt_that_was_cut_is_no_basis_for_a_verdict(
-    server: CaseServer, b: str, read: int, is_cut: bool
+    case_server: CaseServer, b: str, read: int, is_cut: bool
 ) -> None:
-    server.reply = lambda asked: answer(asked, usage=usage_of(read))
-    judge = judge_of(server)
+    case_server.reply = lambda asked: answer(asked, usage=usage_of(read))
+    judge = judge_of(case_server)
     score = await judge.score(pair_of(a="It is good.", b=b))
     await judge.aclose()
     if not is_cut:
@@ -376,7 +378,7 @@ async def test_two_servers_are_fine_where_it_is_said_whether_their_models_differ
 # all at once
 
 
-async def judged_amid_chaos(server: CaseServer, pairs: int, seed: int) -> None:
+async def judged_amid_chaos(case_server: CaseServer, pairs: int, seed: int) -> None:
     """Judge pairs while every request gets any reply of the field; check each verdict."""
     chance = np.random.default_rng(seed)
     one_at_a_time = threading.Lock()
@@ -390,8 +392,8 @@ async def judged_amid_chaos(server: CaseServer, pairs: int, seed: int) -> None:
             served.setdefault(asked.text, []).append(name)
         return CASES[name].reply(asked)
 
-    server.reply = reply
-    judge = judge_of(server, concurrency=16, **PRICES)
+    case_server.reply = reply
+    judge = judge_of(case_server, concurrency=16, **PRICES)
     known = unknown = 0.0
     for start in range(0, pairs, 200):
         posted = [
@@ -409,7 +411,7 @@ async def judged_amid_chaos(server: CaseServer, pairs: int, seed: int) -> None:
                 right = score.p_a if pair.responses_a[0] == "It is good." else score.p_b
                 assert right is not None
                 assert right >= PREFERRED - 0.01, (score, said)
-            calls = [billed for text, billed in server.billed if text in prompts]
+            calls = [billed for text, billed in case_server.billed if text in prompts]
             assert score.usage.calls == len(calls)
             cost = sum(prompt + 10 * completion for prompt, completion in calls) / 1e6
             if score.cost_usd is None:
@@ -419,15 +421,17 @@ async def judged_amid_chaos(server: CaseServer, pairs: int, seed: int) -> None:
                 known += cost
             for text in prompts:
                 del served[text]
-        server.billed.clear()
+        case_server.billed.clear()
     assert known > unknown
     await judge.aclose()
 
 
-async def test_no_verdict_is_wrong_amid_all_replies_of_the_field(server: CaseServer) -> None:
-    await judged_amid_chaos(server, 120, seed=1)
+async def test_no_verdict_is_wrong_amid_all_replies_of_the_field(case_server: CaseServer) -> None:
+    await judged_amid_chaos(case_server, 120, seed=1)
 
 
 @pytest.mark.slow
-async def test_no_verdict_of_two_thousand_is_wrong_amid_all_replies(server: CaseServer) -> None:
-    await judged_amid_chaos(server, 2000, seed=2)
+async def test_no_verdict_of_two_thousand_is_wrong_amid_all_replies(
+    case_server: CaseServer,
+) -> None:
+    await judged_amid_chaos(case_server, 2000, seed=2)

@@ -69,17 +69,19 @@ RETRY_INFO = [
     ids=str,
 )
 async def test_a_judge_waits_as_long_as_the_server_says_wherever_it_says_it(
-    server: CaseServer, told: dict[str, Any]
+    case_server: CaseServer, told: dict[str, Any]
 ) -> None:
-    score = await score_of(server, busy_until(0.6, **told), attempts=2, orders="as_posted")
+    score = await score_of(case_server, busy_until(0.6, **told), attempts=2, orders="as_posted")
     check(CASES["an ordinary answer"], score)
     assert score.usage.calls == 2
 
 
 @pytest.mark.parametrize("header", ["Wed, 21 Oct 2015 07:28:00 GMT", "0", "-5", "soon"])
-async def test_a_wait_is_never_shorter_than_the_usual_one(server: CaseServer, header: str) -> None:
+async def test_a_wait_is_never_shorter_than_the_usual_one(
+    case_server: CaseServer, header: str
+) -> None:
     reply = busy_until(0.6, retry_after=header)
-    score = await score_of(server, reply, retry_wait_s=0.1, attempts=5, orders="as_posted")
+    score = await score_of(case_server, reply, retry_wait_s=0.1, attempts=5, orders="as_posted")
     check(CASES["an ordinary answer"], score)
 
 
@@ -187,19 +189,19 @@ def one_slot(seconds: float) -> Any:
     return reply
 
 
-async def test_a_server_with_one_slot_judges_every_pair(server: CaseServer) -> None:
+async def test_a_server_with_one_slot_judges_every_pair(case_server: CaseServer) -> None:
     # a busy machine stops for a quarter of a second: the time-out is longer
-    server.reply = one_slot(0.06)
-    judge = judge_of(server, timeout_s=0.72)  # 12 in a row
+    case_server.reply = one_slot(0.06)
+    judge = judge_of(case_server, timeout_s=0.72)  # 12 in a row
     scores = await scores_of(judge, 18)
     await judge.aclose()
     assert [score.failure for score in scores] == [None] * 18
-    assert server.most_in_flight <= 12
+    assert case_server.most_in_flight <= 12
 
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_server_with_one_slot_that_refuses_a_second_request_judges_every_pair(
-    server: CaseServer, status: int
+    case_server: CaseServer, status: int
 ) -> None:
     lock = threading.Lock()
 
@@ -212,18 +214,18 @@ async def test_a_server_with_one_slot_that_refuses_a_second_request_judges_every
         finally:
             lock.release()
 
-    server.reply = reply
-    judge = judge_of(server, retry_wait_s=0.05)
+    case_server.reply = reply
+    judge = judge_of(case_server, retry_wait_s=0.05)
     scores = await scores_of(judge, 40)
     await judge.aclose()
     assert [score.failure for score in scores] == [None] * 40
 
 
-async def test_time_outs_are_complaints(server: CaseServer) -> None:
+async def test_time_outs_are_complaints(case_server: CaseServer) -> None:
     slots = AdaptiveSlots(16)
-    judge = judge_of(server, timeout_s=0.05, attempts=1, orders="as_posted")
+    judge = judge_of(case_server, timeout_s=0.05, attempts=1, orders="as_posted")
     judge._server.slots = slots
-    server.reply = one_slot(0.2)
+    case_server.reply = one_slot(0.2)
     assert {score.failure.kind for score in await scores_of(judge, 4) if score.failure} == {
         FailureKind.TIMEOUT
     }
