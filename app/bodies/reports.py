@@ -289,6 +289,9 @@ class CascadeFigures(TypedDict):
     cohens_kappa: NotRequired[Estimate]
     cohens_kappa_three_way: NotRequired[Estimate]
     confusion: NotRequired[Confusion]
+    no_plurality: NotRequired[
+        Annotated[dict[str, int], Doc("of the row `tie`, the pairs without a plurality")]
+    ]
     by_difficulty: NotRequired[list[DifficultyFigures]]
     answered: NotRequired[int]
     abstained: NotRequired[int]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any, Final
@@ -21,7 +20,15 @@ from app.reports.judge_details import (
     judge_details,
     orders,
 )
-from app.reports.panel import LABELS, Judged, Panel, People, Votes, confusion_of
+from app.reports.panel import (
+    LABELS,
+    Judged,
+    Panel,
+    People,
+    Votes,
+    confusion_of,
+    said_without_plurality,
+)
 from app.reports.schemas import AgreementIn
 from calibration.agreement import (
     agreement_rate,
@@ -34,7 +41,7 @@ from calibration.agreement import (
     percent_agreement,
     position_consistency,
 )
-from calibration.arrays import BoolArray, IntArray
+from calibration.arrays import IntArray
 from calibration.estimate import Estimate
 from calibration.intervals import ClusterBootstrap, Groups, estimate_share
 from calibration.labels import MISSING, N_LABELS, TIE, A, B, mirrored, vote_counts
@@ -230,17 +237,10 @@ def judge_agreement(panel: Panel, column: int, bootstrap: ClusterBootstrap) -> d
         "neither": int((label == TIE).sum()),
         "same_responses": int((panel.is_same & (label != MISSING)).sum()),
         "confusion": confusion_of(three_way, label, lost),
-        "no_plurality": _said_without_plurality(people, label, lost),
+        "no_plurality": said_without_plurality(people, label, lost),
         "failures": int(judged.has_failed[:, column].sum()),
         "seen_in_training": int(judged.was_trained[:, column].sum()),
     }
-
-
-def _said_without_plurality(
-    people: People, label: IntArray, lost: Mapping[str, BoolArray]
-) -> dict[str, int]:
-    """Count what a judge said of the pairs whose votes have no plurality."""
-    return confusion_of(np.where(people.has_no_plurality, TIE, MISSING), label, lost)["tie"]
 
 
 def _by_order(panel: Panel, column: int, bootstrap: ClusterBootstrap) -> dict[str, Any]:

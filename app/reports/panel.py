@@ -273,6 +273,13 @@ def confusion_of(human: IntArray, label: IntArray, lost: Mapping[str, BoolArray]
     }
 
 
+def said_without_plurality(
+    people: People, label: IntArray, lost: Mapping[str, BoolArray]
+) -> dict[str, int]:
+    """Count what was said of the pairs whose votes have no plurality; arguments as above."""
+    return confusion_of(np.where(people.has_no_plurality, TIE, MISSING), label, lost)["tie"]
+
+
 def _order_labels(shown: FloatArray, p_tie: FloatArray) -> IntArray:
     """Labels of one order; what a tie takes from both sides is known for the mean order alone."""
     lead = np.round(2 * shown + np.nan_to_num(p_tie) - 1, _DECIMALS)
