@@ -19,6 +19,7 @@ from tests.judges.openai.case_server import (
     refusal,
     score_of,
     scores_of,
+    usage_of,
 )
 from tests.judges.openai.replies_from_the_field import CASES, VOTE, Case, check
 from tests.judges.pairs import pair_of
@@ -58,6 +59,29 @@ async def test_fields_that_a_server_refuses_are_left_out(case_server: CaseServer
     assert len(case_server.asked) == 2
     sent = case_server.asked[0].body
     assert sent.keys() == {"model", "messages", "max_completion_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "by"),
+    [
+        ({**OMIT_ALL, "extra_body": {"max_completion_tokens": 300}},
+         "extra_body.max_completion_tokens = 300: raise it"),
+        ({"max_tokens": 40}, "max_tokens = 40: raise it"),
+        ({"max_tokens": 40, "extra_body": {"max_tokens": 30}}, "extra_body.max_tokens = 30: raise it"),
+        ({"omit": frozenset({"max_tokens"})}, "the server: set max_tokens"),
+    ],
+)  # fmt: skip
+async def test_an_answer_that_a_limit_cuts_off_names_the_setting_and_the_tokens(
+    case_server: CaseServer, settings: dict[str, Any], by: str
+) -> None:
+    def cut_off(asked: Asked) -> Sent:
+        used = usage_of(completion=300)
+        return answer(asked, "", logprobs=False, finish_reason="length", usage=used)
+
+    score = await score_of(case_server, cut_off, **settings)
+    assert score.failure is not None
+    assert score.failure.kind is FailureKind.UNPARSEABLE
+    assert f"cut off after 300 tokens by {by}" in score.failure.detail
 
 
 async def test_a_refused_field_is_given_up_once_and_every_score_says_so(
