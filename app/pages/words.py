@@ -75,6 +75,16 @@ def percent(value: float | None, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f}\u00a0%".replace("-", "−")
 
 
+def exactly(share: float) -> str:
+    r"""Return a share that was declared as a percentage, with as many decimals as it has.
+
+    Example:
+        >>> exactly(0.875)
+        '87.5\xa0%'
+    """
+    return f"{round(100 * share, 6):g}\u00a0%"
+
+
 def count(value: float | None) -> str:
     """Return a count with commas, and with decimals only if it has some."""
     if value is None:
@@ -111,8 +121,8 @@ def target(certificate: Mapping[str, Any]) -> str:
     """
     agreement = certificate["target_agreement"]
     if agreement is None:
-        return f"{percent(certificate['max_error'], 0)} error"
-    return f"{percent(agreement, 0)} agreement"
+        return f"{exactly(certificate['max_error'])} error"
+    return f"{exactly(agreement)} agreement"
 
 
 def standing(certificate: Mapping[str, Any]) -> str:
@@ -147,9 +157,10 @@ def promise(certificate: Mapping[str, Any]) -> str:
         At least 90 % agree with people, ties left out
     """
     agreement = certificate["target_agreement"]
-    text = f"At least {percent(agreement, 0)} agree with people"
     if agreement is None:
-        text = f"At most {percent(certificate['max_error'], 0)} of all pairs get a wrong verdict"
+        text = f"At most {exactly(certificate['max_error'])} of all pairs get a wrong verdict"
+    else:
+        text = f"At least {exactly(agreement)} agree with people"
     rule = certificate["request"].get("ties")
     return f"{text}, {_TIES[rule][0]}" if rule in _TIES else text
 
@@ -157,6 +168,63 @@ def promise(certificate: Mapping[str, Any]) -> str:
 def ties(certificate: Mapping[str, Any]) -> str:
     """Return how a certificate counts the pairs that people call a tie."""
     return _TIES[certificate["request"]["ties"]][1]
+
+
+def in_short(certificate: Mapping[str, Any]) -> str:
+    """Return what a certificate promises in a sentence, and how much it answers in another.
+
+    Example:
+        >>> made = {"target_agreement": 0.9, "failure_probability": 0.1, "request": {"ties": "exclude"}}
+        >>> print(in_short({**made, "calibration": {"coverage": 0.5}}).replace("\u00a0", " "))
+        Of the answers that this cascade gives, at least 90 % agree with people, with 90 % confidence, where pairs that people call a tie are left out. It answers 50.0 % of pairs and leaves the others to people.
+    """
+    agreement, figures = certificate["target_agreement"], certificate.get("calibration")
+    if agreement is None:
+        text = f"Of all pairs, at most {exactly(certificate['max_error'])} get a wrong answer"
+    else:
+        text = f"Of the answers that this cascade gives, at least {exactly(agreement)} agree with people"
+    text += f", with {exactly(1 - certificate['failure_probability'])} confidence"
+    rule = certificate["request"].get("ties")
+    text += f", where {_TIES[rule][1]}." if rule in _TIES else "."
+    if figures:
+        others = " and leaves the others to people" if figures["coverage"] < 1 else ""
+        text += f" It answers {percent(figures['coverage'])} of pairs{others}."
+    return text
+
+
+# what the ratings of a method mean, and what a lead of one model over another is worth
+_RATINGS: Final[Mapping[str, str]] = {
+    "bradley_terry": "log-odds of winning, 0 on average; a lead of 0.5 means 62 % of the points "
+    "against the other model, a lead of 1 means 73 %",
+    "elo": "Elo points, in the order of the rows; a lead of {scale:g} means ten points to one",
+    "win_rate": "the win rate itself",
+    "average_win_rate": "the mean of the win rates against each other model",
+    "counting": "points: 1 for a win, 0.5 for a tie",
+}
+
+
+def ratings(board: Mapping[str, Any]) -> str:
+    """Return what the ratings of a leaderboard mean.
+
+    Example:
+        >>> ratings({"method": "elo", "options": {"scale": 400}})
+        'Elo points, in the order of the rows; a lead of 400 means ten points to one'
+    """
+    scale = (board.get("options") or {}).get("scale", 400)
+    return _RATINGS.get(board["method"], "in the scale of the method").format(scale=scale)
+
+
+def told_apart(test: Mapping[str, Any]) -> str:
+    """Return how many of all couples of models certainly differ.
+
+    Example:
+        >>> told_apart({"model_pairs": 1, "told_apart": 1, "confidence_level": 0.95})
+        'The two models certainly differ.'
+    """
+    apart, couples = test["told_apart"], test["model_pairs"]
+    if couples == 1:
+        return "The two models certainly differ." if apart else "The two models may be equal."
+    return f"Of {plural(couples, 'couple')} of models, {count(apart)} certainly differ."
 
 
 def percents(estimate: Mapping[str, Any] | None) -> str:
@@ -369,6 +437,9 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "percents": percents,
     "share_of": share_of,
     "promise": promise,
+    "in_short": in_short,
+    "ratings": ratings,
+    "told_apart": told_apart,
     "ties": ties,
     "standing": standing,
     "target": target,

@@ -10,6 +10,7 @@ from app.cli.console import estimate, number, percent, promised, short, state_of
 from app.cli.tables.certificates import why_it_ended
 from app.cli.tables.layout import Body, Screen, Table, escape
 from app.judgments.in_words import why_unanswered
+from app.pages.words import ratings, told_apart
 
 _LEFT_OUT = (
     "abstained", "failed", "missing", "unlabelled", "undecided", "without_models", "same_model",
@@ -94,18 +95,25 @@ def _pairs(row: Body) -> int:
 
 
 def _ground(body: Body) -> str:
-    """Say in a line or two what a leaderboard rests on."""
+    """Say in a few lines what a leaderboard rests on, and what its ratings mean."""
     rests_on = body["rests_on"]
     text = (
         f"{body['method']} by {body['source']} over {body['pairs']} pairs, "
         f"{body['abstained']} abstained ({body['id']})"
     )
+    if body["rows"]:
+        text += f"\nrating: {ratings(body)}"
+    if (test := body.get("ranking_test")) and body.get("rankable"):
+        text += f"\n{told_apart(test)}"
     certificate = body.get("certificate_now")
     if certificate is not None:
         state = "revoked" if certificate.get("revoked_at") else certificate["status"]
         text += f"\ncertificate {certificate['id']}: {state} now; promise {body.get('promise')}"
     if rests_on.get("label_set_hash"):
-        text += f"\nlabels {rests_on['label_set_hash'][:16]}"
+        text += (
+            f"\nfingerprint of its labels: {rests_on['label_set_hash'][:16]} (boards on the same "
+            "labels have the same)"
+        )
     return escape(text)
 
 

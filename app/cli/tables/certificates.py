@@ -10,6 +10,7 @@ from app.cli.console import has_ended, promised, rejections, state_of
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
 from app.cli.tables.layout import Body, Screen, Table, escape
+from app.pages.words import in_short
 
 _MOST_SHOWN: Final = 200
 
@@ -51,16 +52,16 @@ def _short(text: str) -> str:
 
 
 def certificate(console: Screen, body: Body) -> None:
-    """Show a certificate: how it stands now, then the claim, then what it rests on."""
+    """Show a certificate: how it stands now, its promise in short, its ground, and the whole claim."""
     state = state_of(body)
     colour = "green" if state == "certified" else "red"
     console.print(f"certificate {body['id']}: [bold {colour}]{state}[/]")
     _since(console, body)
     if "calibration" not in body:
         return
-    console.print(escape(body["claim"]))
     found = body["calibration"]
     is_certified = body["status"] == "certified"
+    _claim_first(console, body)
     table = Table("judge", "threshold", "answers")
     for tier in body["thresholds"]:
         share = found["composition"].get(tier["judge"]) if is_certified else None
@@ -85,6 +86,21 @@ def certificate(console: Screen, body: Body) -> None:
     judge_failures(console, found["failures"])
     if not is_certified:
         _advice(console, body["advice"])
+    _menu(console, body)
+    if is_certified:
+        console.print(f"the claim in full: {escape(body['claim'])}")
+
+
+def _claim_first(console: Screen, body: Body) -> None:
+    """Show what is promised in a sentence, or why nothing is."""
+    if body["status"] != "certified":
+        console.print(escape(body["claim"]))
+    elif not body["revoked_at"]:
+        console.print(escape(in_short(body)))
+
+
+def _menu(console: Screen, body: Body) -> None:
+    """Show the certificates of slices and of targets that were declared together."""
     for part in body.get("certificates", []):
         name = "" if part["slice"] is None else f"{part['slice']!r} "
         target = part["target_agreement"]
@@ -262,8 +278,9 @@ def plan(console: Screen, body: Body) -> None:
         )
     console.print(table)
     console.print(
-        "labels needed: with so many in all, the target is certified in 4 of 5 draws of such labels; "
-        "these labels may be luckier, or less lucky"
+        "labels needed: so many labelled pairs in all, one of each prompt and decided by people, "
+        "however many vote on each; with them the target is certified in 4 of 5 draws of such labels, "
+        "and these labels may be luckier, or less lucky"
     )
     for row in body["frontier"]:
         if other := row.get("cheapest"):

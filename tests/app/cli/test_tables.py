@@ -58,12 +58,22 @@ def test_a_leaderboard_says_why_it_ranks_nothing_and_what_it_rests_on() -> None:
     for words in (
         "not rankable: two islands", "no verdict", "1 (25.0%)", "0 (-)", "length: .500",
         "difference of 120", "maths not rankable: one model left out: 3 failed",
-        "certificate cal_1: revoked now; promise certified", "labels 0123456789abcdef",
+        "certificate cal_1: revoked now; promise certified",
+        "fingerprint of its labels: 0123456789abcdef (boards on the same labels have the same)",
         "note: few pairs",
     ):  # fmt: skip
         assert words in said
-    plain = body_of(leaderboards.LeaderboardBody, rankable=True, rows=[silent])
-    assert "labels" not in shown(boards.leaderboard, plain)
+    tested = body_of(leaderboards.RankingTest, model_pairs=1, told_apart=1)
+    plain = body_of(leaderboards.LeaderboardBody, rankable=True, rows=[silent], method="elo",
+                    options={"k": 4, "start": 1000, "scale": 100}, ranking_test=tested)  # fmt: skip
+    said = shown(boards.leaderboard, plain)
+    assert "labels" not in said
+    assert "rating: Elo points, in the order of the rows; a lead of 100 means ten points" in said
+    assert "The two models certainly differ." in said
+    more = {**plain, "ranking_test": {**tested, "model_pairs": 3}, "method": "bradley_terry"}
+    said = shown(boards.leaderboard, more)
+    assert "Of 3 couples of models, 1 certainly differ" in said
+    assert "rating: log-odds of winning, 0 on average" in said
 
 
 def test_a_comparison_names_models_that_came_and_went() -> None:
@@ -255,9 +265,14 @@ def test_a_certificate_tells_what_its_promise_is_on() -> None:
                       level=0.1, agreement_lower_bound=None)  # fmt: skip
     panel = body_of(certificates.PanelFigures, two_votes=9, split=2, assumption="tested")
     made = {**body, "status": "certified", "claim": "It holds.", "thresholds": [],
-            "calibration": figures, "method": "auto"}  # fmt: skip
+            "target_agreement": 0.875, "calibration": figures, "method": "auto"}  # fmt: skip
     said = shown(certificate_tables.certificate, {**made, "scope": "dataset", "panel": panel})
     assert "wrong on at most 5.0% of all pairs with confidence 90%" in said
+    # first the promise in short, last the claim with all that it takes
+    assert said.startswith(
+        "certificate cal_1: certified Of the answers that this cascade gives, at least 87.5"
+    )
+    assert said.endswith("the claim in full: It holds.")
     assert "a panel by two votes on 9 pairs, 2 of them split" in said
     assert "rests" not in said
     said = shown(certificate_tables.certificate, made)
