@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from app.cli.console import estimate, number, percent, promised, short, state_of, value
-from app.cli.tables.certificates import why_it_ended
+from app.cli.tables.certificates import answered, why_it_ended
 from app.cli.tables.layout import Body, Screen, Table, escape
 from app.judgments.in_words import why_unanswered
 
@@ -307,14 +307,14 @@ def datasets(console: Screen, page: Body) -> None:
 def calibrations(console: Screen, page: Body) -> None:
     """Show certificates and their state."""
     table = Table(
-        "calibration", "status", "made", "target", "lower bound", "coverage", "hears", "shift", "judges",
-        drops=("made", "judges", "shift", "hears", "coverage", "lower bound"),
+        "calibration", "status", "made", "target", "lower bound", "answered of tested", "hears", "shift",
+        "judges", drops=("made", "judges", "shift", "hears", "lower bound", "answered of tested"),
     )  # fmt: skip
     for one in page["data"]:
         found = one.get("calibration") or {}
         table.add_row(
             one["id"], state_of(one), _made(one), promised(one), percent(found.get("agreement_lower_bound")),
-            percent(found.get("coverage")), one.get("columns") or "-", _margin(one),
+            answered(found) if one["status"] == "certified" else "-", one.get("columns") or "-", _margin(one),
             ", ".join(tier["judge"] for tier in one.get("thresholds", [])) or "-",
         )  # fmt: skip
     console.print(table)

@@ -231,7 +231,7 @@ def test_a_plan_for_a_whole_dataset_says_what_coverage_means() -> None:
     row = body_of(certificates.FrontierRow, scope="dataset", max_error=0.1, saving=0.5,
                   labels_needed=200)  # fmt: skip
     said = shown(certificate_tables.plan, body_of(certificates.PlanBody, frontier=[row]))
-    assert "coverage is the share of labels that people are saved" in said
+    assert "the share answered is the share of labels that people are saved" in said
 
 
 def test_judges_are_shown_with_what_they_have() -> None:
