@@ -199,6 +199,16 @@ def percents(estimate: Mapping[str, Any] | None) -> str:
     )
 
 
+def share_of(estimate: Mapping[str, Any], one: str, many: str) -> str:
+    """Return the count behind a share, and of what it is a share.
+
+    Example:
+        >>> share_of({"value": 0.9375, "n": 176}, "pair", "pairs")
+        '165 of 176 pairs'
+    """
+    return f"{count(round((estimate['value'] or 0) * estimate['n']))} of {plural(estimate['n'], one, many)}"
+
+
 def dollars(value: float | None) -> str:
     """Return an amount of money."""
     if value is None:
@@ -388,6 +398,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "declared": declared,
     "spaced": spaced,
     "answered": answered,
+    "share_of": share_of,
     "promise": promise,
     "standing": standing,
     "target": target,

@@ -149,6 +149,9 @@ def comparison(console: Screen, body: Body) -> None:
 
 _SIGNS = {"at_least": ">=", "at_most": "<=", "within": "+-"}
 _WORDS = {"pass": "passed", "fail": "FAILED", "not_enough_evidence": "not enough evidence"}
+_OUTCOMES = {**_WORDS, "not_enough_evidence": "open"}
+# a sentence on each of more judges is not read; the table has them all
+_MOST_SENTENCES: Final = 6
 
 
 def report(console: Screen, body: Body) -> None:
@@ -156,12 +159,20 @@ def report(console: Screen, body: Body) -> None:
     human = body["human"]
     console.print(
         f"report {body['id']}: {body['pairs']} pairs, {human['labels']} labels by "
-        f"{human['annotators']} annotators; people agree "
-        f"{estimate(human['percent_agreement'])}, Krippendorff's alpha "
+        f"{human['annotators']} annotators"
+    )
+    console.print(
+        f"people agree {_among_people(human)}; Krippendorff's alpha "
         f"{estimate(human['krippendorff_alpha'])}"
     )
+    if line := _pluralities(human):
+        console.print(line)
+    if len(body["judges"]) <= _MOST_SENTENCES:
+        for judge in body["judges"]:
+            console.print(escape(_in_a_sentence(judge, body["pairs"])))
     _judges(console, body["judges"])
     _leans(console, body["judges"])
+    _beside_people(console, body["judges"])
     if body.get("judge_pairs"):
         _judge_pairs(console, body["judge_pairs"])
     _correlations(console, body.get("correlations"))
@@ -186,15 +197,53 @@ def _correlations(console: Screen, found: Body | None) -> None:
             console.print(shown)
 
 
+def _among_people(human: Body) -> str:
+    """Say how often two people agree, on the basis of a judge's agreement first."""
+    whole = f"{_counted(human['percent_agreement'], 'couples of votes')} with ties as a class"
+    decided = human.get("percent_agreement_without_ties")
+    # an earlier version stored no figure without ties
+    return f"{_counted(decided, 'couples of votes for a or b')}, {whole}" if decided else whole
+
+
+def _counted(share: Body, of: str) -> str:
+    """Return a share as a count of what it is a share of, and its value with the interval."""
+    agreeing = round((share["value"] or 0.0) * share["n"])
+    return f"on {agreeing} of {share['n']} {of} ({estimate(share)})"
+
+
+def _pluralities(human: Body) -> str:
+    """Say how many pairs people decided; nothing for what an earlier version stored."""
+    counts = human.get("plurality")
+    if not counts:
+        return ""
+    open_ = f", no majority on {counts['none']} (counted as ties where ties are a class)"
+    return (
+        f"people prefer a or b on {counts['a'] + counts['b']} pairs, call {counts['tie']} a tie"
+        f"{open_ if counts['none'] else ''}"
+    )
+
+
+def _in_a_sentence(judge: Body, n_pairs: int) -> str:
+    """Say on how many pairs a judge agrees, of how many, and on how many it says neither."""
+    said = f"{judge['judge']} agrees {_counted(judge['agreement'], 'pairs that both decided')}"
+    if judge.get("neither"):
+        said += f"; a tie or no preference on {judge['neither']} of its {judge['n']} verdicts"
+    return said + (f"; no verdict on {n_pairs - judge['n']} pairs" if n_pairs > judge["n"] else "")
+
+
 def _judges(console: Screen, judges: Sequence[Body]) -> None:
-    columns = ("judge", "n", "agreement", "kappa", "coverage", "order kept", "ECE", "failed")
-    shown = Table(*columns, drops=("ECE", "order kept", "coverage", "kappa"))
+    columns = (
+        "judge", "both decided", "agreement", "kappa", "neither", "scored", "order kept", "ECE", "failed",
+    )  # fmt: skip
+    drops = ("scored", "neither", "ECE", "order kept", "kappa")
+    shown = Table(*columns, drops=drops)
     for row in judges:
         shown.add_row(
             row["judge"],
             str(row["agreement"]["n"]),
             estimate(row["agreement"]),
             _three(value(row["cohens_kappa"])),
+            str(row.get("neither", "-")),
             percent(value(row["coverage"])),
             percent(value(row["position_consistency"])),
             _three(value(row["expected_calibration_error"])),
@@ -205,8 +254,8 @@ def _judges(console: Screen, judges: Sequence[Body]) -> None:
 
 
 def _leans(console: Screen, judges: Sequence[Body]) -> None:
-    """Show the biases of judges, and how each compares with one more person."""
-    shown = Table("judge", "first shown", "longer", "own", "beside a person")
+    """Show the biases of judges."""
+    shown = Table("judge", "first shown", "longer", "own")
     rows = [row for row in judges if "position" in row]
     for row in rows:
         length = row.get("length", {}).get("lean", {"value": None})
@@ -215,10 +264,25 @@ def _leans(console: Screen, judges: Sequence[Body]) -> None:
             estimate(row["position"]["lean"]),
             estimate(length),
             estimate(row["self_preference"]["lean"]),
-            estimate(row["ceiling_where_decided"]["difference"]),
         )
     if rows:
         console.print("how much more often than people a judge takes the response that is")
+        console.print(shown)
+
+
+def _beside_people(console: Screen, judges: Sequence[Body]) -> None:
+    """Show how judges agree with people, beside one more person on the same votes."""
+    columns = ("judge", "votes", "judge agrees", "a person agrees", "difference")
+    shown = Table(*columns, drops=("votes",))
+    rows = [row for row in judges if "ceiling_where_decided" in row]
+    for row in rows:
+        found = row["ceiling_where_decided"]
+        figures = (estimate(found[name]) for name in ("judge", "people", "difference"))
+        shown.add_row(row["judge"], str(found["difference"]["n"]), *figures)
+    if rows:
+        console.print(
+            "how often each agrees with the majority of the other people: the judge, and one more person"
+        )
         console.print(shown)
 
 
@@ -241,8 +305,8 @@ def _cascade(console: Screen, body: Body) -> None:
     found = body["cascade"]
     shares = ", ".join(f"{judge} {percent(s)}" for judge, s in found["composition"].items())
     console.print(
-        f"cascade: coverage {estimate(found['coverage'])}, agreement of the given verdicts "
-        f"{estimate(found['agreement'])}; answered by {escape(shares)}; relative cost "
+        f"cascade: coverage {estimate(found['coverage'])}; it agrees "
+        f"{_counted(found['agreement'], 'answered pairs that people decided')}; answered by {escape(shares)}; relative cost "
         f"{percent(found['relative_cost'])}; {found['excluded_calibration_pairs']} pairs of the "
         "calibration left out"
     )
@@ -259,7 +323,7 @@ def _group(console: Screen, part: Body, field: str | None) -> None:
     human = part["human"]
     console.print(
         f"\n{escape(str(field or 'group'))} {escape(part['group'])}: {part['pairs']} pairs; people "
-        f"agree {estimate(human['percent_agreement'])}"
+        f"agree {_among_people(human)}"
     )
     _judges(console, part["judges"])
     if part.get("judge_pairs"):
@@ -271,24 +335,31 @@ def _group(console: Screen, part: Body, field: str | None) -> None:
 def health(console: Screen, card: Body) -> None:
     """Show a judge's health card: each figure, its line, and the outcome."""
     counts = card["counts"]
+    missing = [line for line in card["lines"] if not line["figure"]["n"]]
     console.print(
         f"{escape(card['judge'])} on {escape(card['dataset'])}: [bold]{_WORDS[card['outcome']]}"
         f"[/bold]; {counts['pass']} lines passed, {counts['fail']} failed, "
-        f"{counts['not_enough_evidence']} without enough evidence (report {card['report']})"
+        f"{counts['not_enough_evidence']} open (not enough evidence), {len(missing)} without data "
+        f"(report {card['report']})"
     )
     if card["not_judged"]:
         console.print(f"[yellow]no data:[/] {escape(card['not_judged'])}")
-    shown = Table("figure", "n", "value", "line", "outcome", drops=("n", "line"))
+    shown = Table("figure", "value", "line", "outcome", "n", drops=("n",))
     for line in card["lines"]:
         figure = line["figure"]
         shown.add_row(
             line["title"],
-            str(figure["n"]),
             estimate(figure),
             f"{_SIGNS[line['sense']]} {short(line['line'])}",
-            _WORDS[line["outcome"]] if figure["n"] else "no data",
+            _OUTCOMES[line["outcome"]] if figure["n"] else "no data",
+            str(figure["n"]),
         )
     console.print(shown)
+    for line in card["lines"]:
+        needs = None if line["figure"]["n"] else line.get("needs")
+        why = line.get("remark") or (needs and f"no data; it takes {needs}")
+        if why and not card["not_judged"]:
+            console.print(escape(f"{line['title']}: {why}"))
 
 
 def datasets(console: Screen, page: Body) -> None:
@@ -334,13 +405,13 @@ def _margin(certificate: Body) -> str:
 def batches(console: Screen, page: Body) -> None:
     """Show batches and their progress."""
     table = Table(
-        "batch", "made", "status", "pairs", "done", "failed", "promise", "cost USD",
-        drops=("made", "cost USD", "promise", "pairs"),
+        "batch", "made", "status", "done", "failed", "promise", "cost USD",
+        drops=("made", "promise", "failed", "cost USD"),
     )  # fmt: skip
     for one in page["data"]:
         counts, cost = one["request_counts"], one["cost_usd"]
         table.add_row(
-            one["id"], _made(one), one["status"], str(counts["total"]), str(counts["completed"]),
+            one["id"], _made(one), one["status"], f"{counts['completed']}/{counts['total']}",
             str(counts["failed"]), one["promise"], "-" if cost is None else f"{cost:.4f}",
         )  # fmt: skip
     console.print(table)

@@ -105,7 +105,39 @@ def test_a_report_shows_what_it_holds_and_nothing_else() -> None:
         assert words in said
     assert "by pair" not in said
     # the whole has no figures of judges: their table begins with the first slice
-    assert said.index("task maths") < said.index("judge n agreement")
+    assert said.index("task maths") < said.index("judge both decided agreement")
+
+
+def test_a_report_says_of_how_many_pairs_a_judge_and_people_agree() -> None:
+    judge = body_of(
+        reports.JudgeFigures, judge="j", n=300, neither=97, agreement={**about(0.9375), "n": 176},
+        ceiling_where_decided=body_of(reports.CeilingFigures, judge=about(0.95), people=about(0.875)),
+    )  # fmt: skip
+    human = body_of(
+        reports.HumanFigures,
+        percent_agreement={**about(50 / 88), "n": 88},
+        percent_agreement_without_ties={**about(29 / 38), "n": 38},
+        plurality={"a": 141, "b": 67, "tie": 106, "none": 18},
+    )
+    body = body_of(reports.ReportBody, id="rep_1", pairs=332, human=human, judges=[judge],
+                   cascade=None, groups=[])  # fmt: skip
+    said = shown(boards.report, body)
+    for words in (
+        "people agree on 29 of 38 couples of votes for a or b (.763), "
+        "on 50 of 88 couples of votes (.568) with ties as a class",
+        "a or b on 208 pairs, call 106 a tie, no majority on 18",
+        "j agrees on 165 of 176 pairs that both decided (.938); a tie or no preference on 97 of its "
+        "300 verdicts; no verdict on 32 pairs",
+        "judge votes judge agrees a person agrees difference j 0 .950 .875",
+    ):
+        assert words in said
+    # reports of earlier versions have the old figures alone
+    for name in ("plurality", "percent_agreement_without_ties"):
+        del human[name]
+    del judge["neither"]
+    old = shown(boards.report, body)
+    assert "people agree on 50 of 88 couples of votes (.568) with ties as a class; Kripp" in old
+    assert "both decided (.938); no verdict on 32 pairs" in old
 
 
 def test_a_health_card_of_no_data_says_so() -> None:
@@ -115,7 +147,13 @@ def test_a_health_card_of_no_data_says_so() -> None:
                    not_judged="no pair was judged: run a batch", lines=[line])  # fmt: skip
     said = shown(boards.health, body)
     assert "no data: no pair was judged: run a batch" in said
-    assert "agreement 0 - >= .000 no data" in said
+    assert "agreement - >= .000 no data 0" in said
+    assert "0 open (not enough evidence), 1 without data" in said
+    why = {**body, "not_judged": None, "lines": [{**line, "needs": "pairs with labels"}]}
+    assert "agreement: no data; it takes pairs with labels" in shown(boards.health, why)
+    one = {**line, "figure": about(1.0), "outcome": "not_enough_evidence", "remark": "1 person"}
+    said = shown(boards.health, {**why, "lines": [one]})
+    assert "agreement 1.000 >= .000 open 9 agreement: 1 person" in said
 
 
 def verdict(**given: Any) -> Body:

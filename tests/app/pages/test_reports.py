@@ -57,6 +57,33 @@ async def test_people_one_by_one_and_who_clicked_through(
     assert f"/reports/{report['id']}/judges/first" in page.links
 
 
+async def test_a_page_says_of_how_many_pairs_judges_and_people_agree(
+    client: httpx.AsyncClient, report: dict[str, Any]
+) -> None:
+    page = check(await client.get(f"/reports/{report['id']}"))
+    good, first = (
+        next(one for one in report["judges"] if one["judge"] == name) for name in ("good", "first")
+    )
+    n = good["agreement"]["n"]
+    lead = page.text_of("main")
+    assert (
+        f"good agrees with people on {round(good['agreement']['value'] * n)} of {n} pairs" in lead
+    )
+    assert first["neither"] == 100  # it takes what it is shown first
+    assert "first prefers neither response in 100 of its 100 verdicts." in lead
+    assert "couples of votes" in lead
+    assert "each counted from either side" in page.text_of("caption")
+    open_ = report["human"]["plurality"]["none"]
+    assert open_ > 0
+    # ties and pairs without a majority are rows of their own
+    assert first["no_plurality"]["tie"] == open_
+    assert "no majority" in page.text_of("th")
+    card = check(await client.get(f"/reports/{report['id']}/judges/first")).text_of("main")
+    assert "no majority" in card
+    assert "Without data: Agreement with people, " in card
+    assert "no data: it takes the name of the model" in card
+
+
 async def test_a_judge_has_a_card(client: httpx.AsyncClient, report: dict[str, Any]) -> None:
     path = f"/reports/{report['id']}"
     page = check(await client.get(f"{path}/judges/first"))
