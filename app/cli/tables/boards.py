@@ -402,6 +402,15 @@ def _margin(certificate: Body) -> str:
     return "none" if shown == "1.00" else shown
 
 
+def _promise_in_short(batch: Body) -> str:
+    """Return what a batch promises, and of how many pairs if not of all."""
+    promise: str = batch["promise"]
+    if promise != "certified" or batch.get("promise_note") is None:
+        return promise
+    promised = batch["promised_pairs"]
+    return f"{promise} for {promised}" if promised else "for none"
+
+
 def batches(console: Screen, page: Body) -> None:
     """Show batches and their progress."""
     table = Table(
@@ -412,7 +421,7 @@ def batches(console: Screen, page: Body) -> None:
         counts, cost = one["request_counts"], one["cost_usd"]
         table.add_row(
             one["id"], _made(one), one["status"], f"{counts['completed']}/{counts['total']}",
-            str(counts["failed"]), one["promise"], "-" if cost is None else f"{cost:.4f}",
+            str(counts["failed"]), _promise_in_short(one), "-" if cost is None else f"{cost:.4f}",
         )  # fmt: skip
     console.print(table)
 

@@ -171,7 +171,7 @@ def test_verdicts_say_what_a_reader_may_miss() -> None:
         verdicts=[
             verdict(id="p0", tiers=leans, label="a", judge="k", confidence=0.857),
             verdict(id="p1", tiers=[flipped], label="a", judge="j"),
-            verdict(id="p2", tiers=[failed], calibration_pair=True),
+            {**verdict(id="p2", tiers=[failed], calibration_pair=True), "promise": "certified"},
         ],
         suspended_because="an alarm", calibration_pairs=1,
     )  # fmt: skip
@@ -179,7 +179,7 @@ def test_verdicts_say_what_a_reader_may_miss() -> None:
     said = shown(verdict_tables.verdicts, {**body, "judge_failures": failures})
     for words in (
         "p0: k says a and j b: together a at 86%", "p1: j flipped: a first 1.00, second .25", "no_logprobs: the judge's server gave no",
-        "knows the prompts of 1 of these pairs", "suspended: an alarm", "a judge failed on 1 pairs",
+        "the promise does not apply to this pair", "suspended: an alarm", "a judge failed on 1 pairs",
         "k failed on 1 of 2 pairs; the first: slow", "calibration pair",
     ):  # fmt: skip
         assert words in said
