@@ -269,6 +269,8 @@ def _show(
             "cost_per_pair": cheapest.cost_per_pair,
             "relative_cost": cheapest.relative_cost,
         },
+        "pairs": point.n,
+        "answered": point.answered,
         "coverage": point.coverage,
         "agreement": point.agreement,
         "agreement_lower_bound": None if bound is None or is_whole else 1 - bound,

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
+from app.calibrations.wording import answers_in_words, in_short
 from app.core.db import Stores, rfc3339
 from app.core.errors import NotFound
 from app.core.lists import Page, Paging, by_public_id, page_of
@@ -87,6 +88,12 @@ def show(certificate: CalibrationRow, superseded_by: str | None = None) -> dict[
     """Return a certificate as users see it in a list."""
     revoked_at = certificate.revoked_at
     body = {name: value for name, value in certificate.body.items() if name != JUDGE_SETTINGS}
+    if "calibration" in body:
+        is_certified = certificate.status == "certified"
+        asked = certificate.request
+        body["summary"] = in_short(body, asked, is_certified=is_certified)
+        if is_certified:
+            body["answers"] = answers_in_words(body["calibration"], asked)
     if certificate.imported is not None:
         body["imported"] = certificate.imported
     if certificate.suspended_because is not None:

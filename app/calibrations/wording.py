@@ -1,18 +1,21 @@
-"""The words of a certificate: its promise, the advice with it, and what a refusal suggests."""
+"""The words of a certificate: its promise, the advice with it, and what a refusal suggests.
+
+To word a stored certificate loads no statistics.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
-
-from app.calibrations.inputs import CalibrationInputs
-from app.calibrations.schemas import CalibrationIn
-from app.labels.sets import Uses
-from calibration import Certificate
-from calibration.plan import Advice
+if TYPE_CHECKING:
+    from app.calibrations.inputs import CalibrationInputs
+    from app.calibrations.schemas import CalibrationIn
+    from app.labels.sets import Uses
+    from calibration import Certificate
+    from calibration.plan import Advice
 
 _PEOPLE = {
     "majority": "People means the annotators' majority: pairs without one, where the most frequent "
@@ -32,6 +35,118 @@ _TIES = {
     "half": "A pair that people call a tie counts as half a disagreement.",
     "class": "A tie is a verdict of its own, right where people call the pair a tie.",
 }
+
+
+# in one sentence: whom verdicts agree with, what a tie means, and which labelled pairs test
+_AGREE: Final = {
+    "majority": "agree with people",
+    "random_annotator": "agree with an annotator drawn at random",
+    "panel": "agree with what most people would say",
+}
+_TIES_IN_SHORT: Final = {
+    "exclude": "pairs that people call a tie are left out",
+    "error": "a pair that people call a tie counts as wrong",
+    "half": "a pair that people call a tie counts as half wrong",
+    "class": "a tie is a verdict of its own, right where people call it one",
+}
+_TESTED: Final = {
+    ("majority", "exclude"): "labelled pairs on which people prefer one response",
+    ("random_annotator", "exclude"): "labelled pairs on which somebody prefers a response",
+    ("random_annotator", ""): "labelled pairs",
+    ("panel", "exclude"): "labelled pairs whose first two votes agree",
+    ("majority", ""): "labelled pairs of which one label is the most frequent",
+}
+
+
+def as_percent(share: float) -> str:
+    """Return a share that was declared: no digit of it is rounded away.
+
+    Example:
+        >>> as_percent(0.9), as_percent(0.999), as_percent(1 - 0.1)
+        ('90%', '99.9%', '90%')
+    """
+    return f"{round(100 * share, 8):.9g}%"
+
+
+def in_short(body: Mapping[str, Any], request: Mapping[str, Any], *, is_certified: bool) -> str:
+    """Return the promise of a stored certificate in one sentence."""
+    confidence = as_percent(1 - body["failure_probability"])
+    if not is_certified:
+        return _nothing_in_short(body, confidence)
+    if body.get("method") == "average":
+        share = as_percent(body["target_agreement"])
+        return (
+            f"On average {share} of the verdicts on its own pool {_AGREE['majority']}; "
+            "nothing is promised of any other pair, nor with any confidence."
+        )
+    if body["target_agreement"] is None:
+        said = f"of all pairs at most {as_percent(body['max_error'])} get a wrong verdict"
+    else:
+        agree = _AGREE[request.get("label_rule", "majority")]
+        share = as_percent(body["target_agreement"])
+        on = " on pairs as they come in the traffic given" if body.get("traffic") else ""
+        said = f"of the verdicts that this cascade gives{on}, at least {share} {agree}"
+    ties = _TIES_IN_SHORT[request.get("ties", "exclude")]
+    if request.get("label_rule") == "random_annotator":
+        ties = ties.replace("pairs that people call", "labels that call a pair").replace(
+            "a pair that people call a tie", "a label that calls a pair a tie"
+        )
+    said = f"{said}, with {confidence} confidence; {ties}."
+    if (body.get("traffic") or {}).get("assumed"):
+        said = f"{said[:-1]}; that the ratio of that traffic, an estimate, is right is assumed."
+    parts = [one for one in body.get("certificates") or () if one["slice"] is not None]
+    if parts:
+        names = {one["slice"]: one["status"] == "certified" for one in reversed(parts)}
+        each = {
+            "each": "each of them alone",
+            "common": "the same thresholds in all of them",
+        }.get(request.get("slice_rule", "joint"), "all of them together")
+        said = f"in {sum(names.values())} of {len(names)} slices ({each}), {said}"
+    return said[0].upper() + said[1:]
+
+
+def _nothing_in_short(body: Mapping[str, Any], confidence: str) -> str:
+    if body.get("uncertified_thresholds"):
+        return "Nothing is promised: the rule that chose these thresholds is no valid test."
+    if body["target_agreement"] is None:
+        wanted = f"an error of at most {as_percent(body['max_error'])} of all pairs"
+    else:
+        wanted = f"an agreement of at least {as_percent(body['target_agreement'])}"
+    return (
+        f"Nothing is promised: {wanted} could not be shown with {confidence} confidence, so the cascade "
+        "answers no pair."
+    )
+
+
+def answers_in_words(found: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+    """Say of how many pairs a certificate answers how many: of those that tested it, and of all."""
+    rule, ties = request.get("label_rule", "majority"), request.get("ties", "exclude")
+    which = _TESTED.get((rule, ties)) or _TESTED[rule, ""]
+    if found.get("dropped_in_groups"):
+        which = f"{which}, one of each group"
+    said = f"It answered {share_in_words(found)} of its test ({which})."
+    every = found.get("all_labelled")
+    if every and every["pairs"] > found["pairs"]:
+        share = every["answered"] / every["pairs"]
+        said = (
+            f"{said} Of all {every['pairs']} labelled pairs, those left out of the test included, it "
+            f"answers {every['answered']} ({100 * share:.1f}%)."
+        )
+    return said
+
+
+def share_in_words(found: Mapping[str, Any]) -> str:
+    """Return how many of the pairs that tested a certificate are answered, as counts and share.
+
+    Example:
+        >>> share_in_words({"answered": 158, "pairs": 187, "coverage": 158 / 187})
+        '158 of the 187 pairs (84.5%)'
+    """
+    answered, pairs, share = found["answered"], found["pairs"], found["coverage"]
+    # weights and slices make a share of their own
+    is_plain = pairs and abs(share - answered / pairs) < 0.0005
+    how = "" if is_plain else " as the promise weighs them"
+    return f"{answered} of the {pairs} pairs ({100 * share:.1f}%{how})"
 
 
 class OtherMethod(NamedTuple):
@@ -138,9 +253,9 @@ def _would_help(found: Found, request: CalibrationIn) -> str:
     certifiable = advice.certifiable
     if certifiable is not None:
         risk = certifiable.target_risk
-        shown = f"{np.floor(100 * (1 - risk)) / 100:.2f}"
+        shown = f"{math.floor(100 * (1 - risk)) / 100:.2f}"
         if request.scope == "dataset":
-            shown = f"{np.ceil(1000 * risk) / 1000:.3f}"
+            shown = f"{math.ceil(1000 * risk) / 1000:.3f}"
         if risk > request.promised_risk:
             helps.append(f"a target of {shown}, which these labels come near to showing")
     if advice.labels_needed is not None:

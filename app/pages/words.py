@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from markupsafe import Markup, escape
 
+from app.calibrations.wording import as_percent
 from app.core.inert import printable
 from app.judgments.in_words import failure_words
 
@@ -75,16 +77,6 @@ def percent(value: float | None, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f}\u00a0%".replace("-", "−")
 
 
-def exactly(share: float) -> str:
-    r"""Return a share that was declared as a percentage, with as many decimals as it has.
-
-    Example:
-        >>> exactly(0.875)
-        '87.5\xa0%'
-    """
-    return f"{round(100 * share, 6):g}\u00a0%"
-
-
 def count(value: float | None) -> str:
     """Return a count with commas, and with decimals only if it has some."""
     if value is None:
@@ -112,6 +104,37 @@ def estimate(given: Mapping[str, Any] | None, digits: int = 3) -> str:
     return value if given["low"] is None else f"{value} ({interval(given, digits - 1)})"
 
 
+def declared(share: float | None) -> str:
+    """Return a share that somebody declared: rounding it would say another thing.
+
+    Example:
+        >>> print(declared(0.999), declared(1 - 0.1))
+        99.9 % 90 %
+    """
+    return NONE if share is None else spaced(as_percent(share))
+
+
+def spaced(text: str) -> str:
+    """Return a text with a no-break space before each sign for percent, as in all figures here."""
+    return re.sub(r"(?<=\d)%", "\u00a0%", text)
+
+
+def answered(figures: Mapping[str, Any] | None) -> str:
+    """Return how many of the pairs that tested a certificate it answered.
+
+    Example:
+        >>> print(answered({"answered": 158, "pairs": 187, "coverage": 158 / 187}))
+        158 of 187 (84.5 %)
+    """
+    if not figures or figures["coverage"] is None:
+        return NONE
+    share = percent(figures["coverage"])
+    # a server of an earlier version counts no pairs of a plan
+    if figures.get("pairs") is None:
+        return share
+    return f"{count(figures['answered'])} of {count(figures['pairs'])} ({share})"
+
+
 def target(certificate: Mapping[str, Any]) -> str:
     """Return what a certificate was asked for.
 
@@ -121,8 +144,8 @@ def target(certificate: Mapping[str, Any]) -> str:
     """
     agreement = certificate["target_agreement"]
     if agreement is None:
-        return f"{exactly(certificate['max_error'])} error"
-    return f"{exactly(agreement)} agreement"
+        return f"{declared(certificate['max_error'])} error"
+    return f"{declared(agreement)} agreement"
 
 
 def standing(certificate: Mapping[str, Any]) -> str:
@@ -140,12 +163,12 @@ def standing(certificate: Mapping[str, Any]) -> str:
     return "suspended" if certificate.get("suspended_because") else str(certificate["status"])
 
 
-# how a promise counts the pairs that people call a tie: in a headline, and in a sentence
-_TIES: Final[Mapping[str, tuple[str, str]]] = {
-    "exclude": ("ties left out", "pairs that people call a tie are left out"),
-    "error": ("ties counted as wrong", "a pair that people call a tie counts as wrong"),
-    "half": ("ties counted as half wrong", "a pair that people call a tie counts as half wrong"),
-    "class": ("ties included", "a tie is a verdict of its own, right where people call it one"),
+# how a promise counts the pairs that people call a tie, in a headline
+_TIES: Final[Mapping[str, str]] = {
+    "exclude": "ties left out",
+    "error": "ties counted as wrong",
+    "half": "ties counted as half wrong",
+    "class": "ties included",
 }
 
 
@@ -157,39 +180,11 @@ def promise(certificate: Mapping[str, Any]) -> str:
         At least 90 % agree with people, ties left out
     """
     agreement = certificate["target_agreement"]
+    text = f"At least {declared(agreement)} agree with people"
     if agreement is None:
-        text = f"At most {exactly(certificate['max_error'])} of all pairs get a wrong verdict"
-    else:
-        text = f"At least {exactly(agreement)} agree with people"
+        text = f"At most {declared(certificate['max_error'])} of all pairs get a wrong verdict"
     rule = certificate["request"].get("ties")
-    return f"{text}, {_TIES[rule][0]}" if rule in _TIES else text
-
-
-def ties(certificate: Mapping[str, Any]) -> str:
-    """Return how a certificate counts the pairs that people call a tie."""
-    return _TIES[certificate["request"]["ties"]][1]
-
-
-def in_short(certificate: Mapping[str, Any]) -> str:
-    """Return what a certificate promises in a sentence, and how much it answers in another.
-
-    Example:
-        >>> made = {"target_agreement": 0.9, "failure_probability": 0.1, "request": {"ties": "exclude"}}
-        >>> print(in_short({**made, "calibration": {"coverage": 0.5}}).replace("\u00a0", " "))
-        Of the answers that this cascade gives, at least 90 % agree with people, with 90 % confidence, where pairs that people call a tie are left out. It answers 50.0 % of pairs and leaves the others to people.
-    """
-    agreement, figures = certificate["target_agreement"], certificate.get("calibration")
-    if agreement is None:
-        text = f"Of all pairs, at most {exactly(certificate['max_error'])} get a wrong answer"
-    else:
-        text = f"Of the answers that this cascade gives, at least {exactly(agreement)} agree with people"
-    text += f", with {exactly(1 - certificate['failure_probability'])} confidence"
-    rule = certificate["request"].get("ties")
-    text += f", where {_TIES[rule][1]}." if rule in _TIES else "."
-    if figures:
-        others = " and leaves the others to people" if figures["coverage"] < 1 else ""
-        text += f" It answers {percent(figures['coverage'])} of pairs{others}."
-    return text
+    return f"{text}, {_TIES[rule]}" if rule in _TIES else text
 
 
 # what the ratings of a method mean, and what a lead of one model over another is worth
@@ -389,8 +384,8 @@ def who_answers(certificate: Mapping[str, Any]) -> list[str]:
         ...     "calibration": {"composition": {"small": 0.5, "large": 0.3}, "coverage": 0.8},
         ... }):
         ...     print(line.replace("\u00a0", " "))
-        small answers where it is at least 80.0 % sure: 50.0 % of the pairs.
-        What is left goes to large, which answers where it is at least 70.0 % sure: 30.0 % of the pairs.
+        small answers where it is at least 80.0 % sure: 50.0 % of the tested pairs.
+        What is left goes to large, which answers where it is at least 70.0 % sure: 30.0 % of the tested pairs.
         On the other 20.0 % nobody is sure enough: the cascade gives no answer.
     """
     figures = certificate["calibration"]
@@ -405,7 +400,7 @@ def who_answers(certificate: Mapping[str, Any]) -> list[str]:
         how = f"answers where {whom} at least {percent(threshold)} sure"
         start = f"What is left goes to {judge}, which" if lines else judge
         share = figures["composition"].get(judge, 0.0)
-        lines.append(f"{start} {how}: {percent(share) if share else 'none'} of the pairs.")
+        lines.append(f"{start} {how}: {percent(share) if share else 'none'} of the tested pairs.")
     left = 1 - figures["coverage"]
     if left > 0:
         which = f"the other {percent(left)}" if figures["coverage"] else "every pair"
@@ -435,12 +430,13 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "count": count,
     "interval": interval,
     "percents": percents,
+    "declared": declared,
+    "spaced": spaced,
+    "answered": answered,
     "share_of": share_of,
     "promise": promise,
-    "in_short": in_short,
     "ratings": ratings,
     "told_apart": told_apart,
-    "ties": ties,
     "standing": standing,
     "target": target,
     "dollars": dollars,

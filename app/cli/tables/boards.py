@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from app.cli.console import estimate, number, percent, promised, short, state_of, value
-from app.cli.tables.certificates import why_it_ended
+from app.cli.tables.certificates import answered, why_it_ended
 from app.cli.tables.layout import Body, Screen, Table, escape
 from app.judgments.in_words import why_unanswered
 from app.pages.words import ratings, told_apart
@@ -386,14 +386,14 @@ def datasets(console: Screen, page: Body) -> None:
 def calibrations(console: Screen, page: Body) -> None:
     """Show certificates and their state."""
     table = Table(
-        "calibration", "status", "made", "target", "lower bound", "coverage", "hears", "shift", "judges",
-        drops=("made", "judges", "shift", "hears", "coverage", "lower bound"),
+        "calibration", "status", "made", "target", "lower bound", "answered of tested", "hears", "shift",
+        "judges", drops=("made", "judges", "shift", "hears", "lower bound", "answered of tested"),
     )  # fmt: skip
     for one in page["data"]:
         found = one.get("calibration") or {}
         table.add_row(
             one["id"], state_of(one), _made(one), promised(one), percent(found.get("agreement_lower_bound")),
-            percent(found.get("coverage")), one.get("columns") or "-", _margin(one),
+            answered(found) if one["status"] == "certified" else "-", one.get("columns") or "-", _margin(one),
             ", ".join(tier["judge"] for tier in one.get("thresholds", [])) or "-",
         )  # fmt: skip
     console.print(table)
@@ -410,6 +410,15 @@ def _margin(certificate: Body) -> str:
     return "none" if shown == "1.00" else shown
 
 
+def _promise_in_short(batch: Body) -> str:
+    """Return what a batch promises, and of how many pairs if not of all."""
+    promise: str = batch["promise"]
+    if promise != "certified" or batch.get("promise_note") is None:
+        return promise
+    promised = batch["promised_pairs"]
+    return f"{promise} for {promised}" if promised else "for none"
+
+
 def batches(console: Screen, page: Body) -> None:
     """Show batches and their progress."""
     table = Table(
@@ -420,7 +429,7 @@ def batches(console: Screen, page: Body) -> None:
         counts, cost = one["request_counts"], one["cost_usd"]
         table.add_row(
             one["id"], _made(one), one["status"], f"{counts['completed']}/{counts['total']}",
-            str(counts["failed"]), one["promise"], "-" if cost is None else f"{cost:.4f}",
+            str(counts["failed"]), _promise_in_short(one), "-" if cost is None else f"{cost:.4f}",
         )  # fmt: skip
     console.print(table)
 

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from app.calibrations.wording import changed_labels_note, share_in_words
 from app.cli.console import has_ended, promised, rejections, state_of
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
 from app.cli.tables.layout import Body, Screen, Table, escape
-from app.pages.words import in_short
 
 _MOST_SHOWN: Final = 200
 
@@ -52,63 +52,82 @@ def _short(text: str) -> str:
 
 
 def certificate(console: Screen, body: Body) -> None:
-    """Show a certificate: how it stands now, its promise in short, its ground, and the whole claim."""
+    """Show a certificate: how it stands now, the promise in short, and what it rests on."""
     state = state_of(body)
     colour = "green" if state == "certified" else "red"
     console.print(f"certificate {body['id']}: [bold {colour}]{state}[/]")
     _since(console, body)
     if "calibration" not in body:
         return
+    # a server of an earlier version has the long promise alone
+    said = (body.get("summary") or body["claim"], body.get("answers"))
+    console.print(escape(" ".join(filter(None, said))))
     found = body["calibration"]
-    is_certified = body["status"] == "certified"
-    _claim_first(console, body)
-    table = Table("judge", "threshold", "answers")
-    for tier in body["thresholds"]:
-        share = found["composition"].get(tier["judge"]) if is_certified else None
-        table.add_row(tier["judge"], _number(tier["threshold"]), _percent(share))
-    console.print(table)
-    tested = f"tested on {found['pairs']} pairs of {found['groups']} groups"
-    figures = (
-        f"answered {found['answered']} ({_percent(found['coverage'])}), disagreed on "
-        f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}"
-    )
-    if is_certified:
-        console.print(f"{tested}: {figures}, {_lower_bound(body)}")
-    elif found["answered"]:
-        console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
-    else:
-        console.print(f"{tested}: no thresholds passed")
+    _judges(console, body)
+    _test(console, body)
     if refused := body.get("refusal"):
         console.print(escape(f"{refused['tried']} {refused['would_help']}"))
     _contributions(console, body.get("contributes"))
     _panel(console, body.get("panel"))
     _left_out(console, found)
     judge_failures(console, found["failures"])
-    if not is_certified:
-        _advice(console, body["advice"])
-    _menu(console, body)
-    if is_certified:
-        console.print(f"the claim in full: {escape(body['claim'])}")
-
-
-def _claim_first(console: Screen, body: Body) -> None:
-    """Show what is promised in a sentence, or why nothing is."""
     if body["status"] != "certified":
-        console.print(escape(body["claim"]))
-    elif not body["revoked_at"]:
-        console.print(escape(in_short(body)))
+        _advice(console, body["advice"])
+    _parts(console, body.get("certificates", []))
+    if body["status"] == "certified" and "summary" in body:
+        console.print(f"the promise word by word: tribunal calibrations show {body['id']} --words")
 
 
-def _menu(console: Screen, body: Body) -> None:
-    """Show the certificates of slices and of targets that were declared together."""
-    for part in body.get("certificates", []):
+def _judges(console: Screen, body: Body) -> None:
+    """Show from which confidence each judge answers, and how many of the tested pairs."""
+    found = body["calibration"]
+    table = Table("judge", "threshold", f"answers of {found['pairs']} tested")
+    for tier in body["thresholds"]:
+        is_certified = body["status"] == "certified"
+        share = found["composition"].get(tier["judge"]) if is_certified else None
+        table.add_row(tier["judge"], _number(tier["threshold"]), _percent(share))
+    console.print(table)
+
+
+def _test(console: Screen, body: Body) -> None:
+    """Show what the test of the thresholds found."""
+    found = body["calibration"]
+    tested = f"tested on {found['pairs']} pairs of {found['groups']} groups"
+    figures = (
+        f"answered {found['answered']} ({_percent(found['coverage'])}), disagreed on "
+        f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}"
+    )
+    if body["status"] == "certified":
+        console.print(f"{tested}: {figures}, {_lower_bound(body)}")
+    elif found["answered"]:
+        console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
+    else:
+        console.print(f"{tested}: no thresholds passed")
+
+
+def _parts(console: Screen, parts: Sequence[Body]) -> None:
+    """Show the certificates of slices, or of the targets of a menu."""
+    for part in parts:
         name = "" if part["slice"] is None else f"{part['slice']!r} "
         target = part["target_agreement"]
         at = f"error {part['max_error']:g}" if target is None else f"{target:g}"
-        console.print(
-            f"  {escape(name)}at {at}: {part['status']}, coverage "
-            f"{_percent(part['calibration']['coverage'])}"
-        )
+        figures = part["calibration"]
+        answers = f", answers {share_in_words(figures)}" if part["status"] == "certified" else ""
+        console.print(f"  {escape(name)}at {at}: {part['status']}{answers}")
+
+
+def answered(found: Body) -> str:
+    """Return how many of the pairs that tested a certificate are answered."""
+    share = _percent(found["coverage"])
+    # a server of an earlier version counts no pairs of a plan
+    return share if "pairs" not in found else f"{found['answered']} of {found['pairs']} ({share})"
+
+
+def certificate_word_by_word(console: Screen, body: Body) -> None:
+    """Show a certificate and the whole of its promise."""
+    certificate(console, body)
+    if claim := body.get("claim"):
+        console.print(escape(claim))
 
 
 def _advice(console: Screen, advice: Body) -> None:
@@ -130,8 +149,6 @@ def _since(console: Screen, body: Body) -> None:
         console.print(f"[red]{escape(line)}[/]")
     _its_life(console, body)
     if changed := body.get("labels_changed"):
-        from app.calibrations.wording import changed_labels_note
-
         console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
 
 
@@ -211,12 +228,12 @@ def _contributions(console: Screen, contributes: Sequence[Body] | None) -> None:
     if not contributes:
         return
     console.print(
-        "judges are heard together; on all labelled pairs, had one of them failed everywhere:"
+        "judges are heard together; on the labelled pairs that count, had one of them failed everywhere:"
     )
     for one in contributes:
         console.print(
             escape(
-                f"  without {one['judge']}: coverage {_percent(one['coverage_without'])}, agreement "
+                f"  without {one['judge']}: answers {_percent(one['coverage_without'])}, agreement "
                 f"{_percent(one['agreement_without'])} (it is asked about {_percent(one['asked'])})"
             )
         )
@@ -262,7 +279,7 @@ def judge_failures(console: Screen, judges: Mapping[str, Body]) -> None:
 def plan(console: Screen, body: Body) -> None:
     """Show the frontier."""
     table = Table(
-        "target", "status", "coverage", "agreement", "cost/pair", "rel. cost", "labels needed",
+        "target", "status", "answered of tested", "agreement", "cost/pair", "rel. cost", "labels needed",
         drops=("rel. cost", "cost/pair", "agreement"),
     )  # fmt: skip
     for row in body["frontier"]:
@@ -270,7 +287,7 @@ def plan(console: Screen, body: Body) -> None:
         table.add_row(
             promised(row),
             row["status"],
-            _percent(row["coverage"]),
+            answered(row),
             _percent(row["agreement"]),
             _number(row["cost_per_pair"]),
             _percent(row["relative_cost"]),
@@ -290,7 +307,8 @@ def plan(console: Screen, body: Body) -> None:
             )
     if any("saving" in row for row in body["frontier"]):
         console.print(
-            "coverage is the share of labels that people are saved, of pairs beyond the labelled ones"
+            "the share answered is the share of labels that people are saved, of pairs beyond the labelled "
+            "ones"
         )
     console.print(escape(body["claim"]))
 

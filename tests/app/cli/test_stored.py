@@ -73,7 +73,12 @@ def test_certificates_are_listed_shown_and_revoked(folder: Path) -> None:
     run("label", "rivers", "new.csv")
     shown = run("calibrations", "show", made["id"])
     assert "labels were given or replaced on a pair that" in shown
-    assert made["claim"] in shown
+    # the promise in one sentence, and word by word for who asks
+    assert made["summary"] in shown
+    assert made["claim"] not in shown
+    found = made["calibration"]
+    assert f"It answered {found['answered']} of the {found['pairs']} pairs (" in shown
+    assert made["claim"] in run("calibrations", "show", made["id"], "--words")
     revoked = run("calibrations", "revoke", made["id"])
     assert f"certificate {made['id']}: revoked revoked on 20" in revoked
     assert "it promises nothing any more" in revoked

@@ -204,7 +204,7 @@ async def test_the_headline_of_a_promise_says_how_ties_count(
     page = check(await client.get(f"/calibrations/{made['id']}"))
     assert headline in page.text_of("h1")
     [lead] = [one for one in page.all("p") if one.attributes.get("class") == "lead"]
-    assert f"confidence, where {sentence}." in lead.text
+    assert f"confidence; {sentence}." in lead.text
     assert headline in check(await client.get("/")).text_of("h3")
 
 
