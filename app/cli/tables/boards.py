@@ -311,11 +311,18 @@ def _judge_pairs(console: Screen, pairs: Sequence[Body]) -> None:
 
 def _cascade(console: Screen, body: Body) -> None:
     found = body["cascade"]
+    left_out = found["excluded_calibration_pairs"]
+    if left_out and not found["pairs"]:
+        console.print(
+            f"cascade: the certificate was made from all these pairs ({left_out}), so none is left on "
+            "which it could be measured; a report on another --part measures it"
+        )
+        return
     shares = ", ".join(f"{judge} {percent(s)}" for judge, s in found["composition"].items())
+    agrees = _counted(found["agreement"], "answered pairs that people decided")
     console.print(
-        f"cascade: coverage {estimate(found['coverage'])}; it agrees "
-        f"{_counted(found['agreement'], 'answered pairs that people decided')}; answered by {escape(shares)}; relative cost "
-        f"{percent(found['relative_cost'])}; {found['excluded_calibration_pairs']} pairs of the "
+        f"cascade: coverage {estimate(found['coverage'])}; it agrees {agrees}; answered by "
+        f"{escape(shares)}; relative cost {percent(found['relative_cost'])}; {left_out} pairs of the "
         "calibration left out"
     )
     held = body.get("abstention")

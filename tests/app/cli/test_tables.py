@@ -141,6 +141,9 @@ def test_a_report_says_of_how_many_pairs_a_judge_and_people_agree() -> None:
         "judge votes judge agrees a person agrees difference j 0 .950 .875",
     ):
         assert words in said
+    known = body_of(reports.CascadeFigures, pairs=0, excluded_calibration_pairs=332)
+    said = shown(boards.report, {**body, "cascade": known})
+    assert "the certificate was made from all these pairs (332), so none is left" in said
     # reports of earlier versions have the old figures alone
     for name in ("plurality", "percent_agreement_without_ties"):
         del human[name]
