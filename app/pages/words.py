@@ -187,6 +187,41 @@ def promise(certificate: Mapping[str, Any]) -> str:
     return f"{text}, {_TIES[rule]}" if rule in _TIES else text
 
 
+# what the ratings of a method mean, and what a lead of one model over another is worth
+_RATINGS: Final[Mapping[str, str]] = {
+    "bradley_terry": "log-odds of winning, 0 on average; a lead of 0.5 means 62 % of the points "
+    "against the other model, a lead of 1 means 73 %",
+    "elo": "Elo points, in the order of the rows; a lead of {scale:g} means ten points to one",
+    "win_rate": "the win rate itself",
+    "average_win_rate": "the mean of the win rates against each other model",
+    "counting": "points: 1 for a win, 0.5 for a tie",
+}
+
+
+def ratings(board: Mapping[str, Any]) -> str:
+    """Return what the ratings of a leaderboard mean.
+
+    Example:
+        >>> ratings({"method": "elo", "options": {"scale": 400}})
+        'Elo points, in the order of the rows; a lead of 400 means ten points to one'
+    """
+    scale = (board.get("options") or {}).get("scale", 400)
+    return _RATINGS.get(board["method"], "in the scale of the method").format(scale=scale)
+
+
+def told_apart(test: Mapping[str, Any]) -> str:
+    """Return how many of all couples of models certainly differ.
+
+    Example:
+        >>> told_apart({"model_pairs": 1, "told_apart": 1, "confidence_level": 0.95})
+        'The two models certainly differ.'
+    """
+    apart, couples = test["told_apart"], test["model_pairs"]
+    if couples == 1:
+        return "The two models certainly differ." if apart else "The two models may be equal."
+    return f"Of {plural(couples, 'couple')} of models, {count(apart)} certainly differ."
+
+
 def percents(estimate: Mapping[str, Any] | None) -> str:
     """Return an estimate of a share with its interval, as percentages."""
     if not estimate or estimate["value"] is None:
@@ -400,6 +435,8 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "answered": answered,
     "share_of": share_of,
     "promise": promise,
+    "ratings": ratings,
+    "told_apart": told_apart,
     "standing": standing,
     "target": target,
     "dollars": dollars,

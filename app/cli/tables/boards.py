@@ -10,6 +10,7 @@ from app.cli.console import estimate, number, percent, promised, short, state_of
 from app.cli.tables.certificates import answered, why_it_ended
 from app.cli.tables.layout import Body, Screen, Table, escape
 from app.judgments.in_words import why_unanswered
+from app.pages.words import ratings, told_apart
 
 _LEFT_OUT = (
     "abstained", "failed", "missing", "unlabelled", "undecided", "without_models", "same_model",
@@ -94,18 +95,25 @@ def _pairs(row: Body) -> int:
 
 
 def _ground(body: Body) -> str:
-    """Say in a line or two what a leaderboard rests on."""
+    """Say in a few lines what a leaderboard rests on, and what its ratings mean."""
     rests_on = body["rests_on"]
     text = (
         f"{body['method']} by {body['source']} over {body['pairs']} pairs, "
         f"{body['abstained']} abstained ({body['id']})"
     )
+    if body["rows"]:
+        text += f"\nrating: {ratings(body)}"
+    if (test := body.get("ranking_test")) and body.get("rankable"):
+        text += f"\n{told_apart(test)}"
     certificate = body.get("certificate_now")
     if certificate is not None:
         state = "revoked" if certificate.get("revoked_at") else certificate["status"]
         text += f"\ncertificate {certificate['id']}: {state} now; promise {body.get('promise')}"
     if rests_on.get("label_set_hash"):
-        text += f"\nlabels {rests_on['label_set_hash'][:16]}"
+        text += (
+            f"\nfingerprint of its labels: {rests_on['label_set_hash'][:16]} (boards on the same "
+            "labels have the same)"
+        )
     return escape(text)
 
 
@@ -303,11 +311,18 @@ def _judge_pairs(console: Screen, pairs: Sequence[Body]) -> None:
 
 def _cascade(console: Screen, body: Body) -> None:
     found = body["cascade"]
+    left_out = found["excluded_calibration_pairs"]
+    if left_out and not found["pairs"]:
+        console.print(
+            f"cascade: the certificate was made from all these pairs ({left_out}), so none is left on "
+            "which it could be measured; a report on another --part measures it"
+        )
+        return
     shares = ", ".join(f"{judge} {percent(s)}" for judge, s in found["composition"].items())
+    agrees = _counted(found["agreement"], "answered pairs that people decided")
     console.print(
-        f"cascade: coverage {estimate(found['coverage'])}; it agrees "
-        f"{_counted(found['agreement'], 'answered pairs that people decided')}; answered by {escape(shares)}; relative cost "
-        f"{percent(found['relative_cost'])}; {found['excluded_calibration_pairs']} pairs of the "
+        f"cascade: coverage {estimate(found['coverage'])}; it agrees {agrees}; answered by "
+        f"{escape(shares)}; relative cost {percent(found['relative_cost'])}; {left_out} pairs of the "
         "calibration left out"
     )
     held = body.get("abstention")

@@ -58,12 +58,22 @@ def test_a_leaderboard_says_why_it_ranks_nothing_and_what_it_rests_on() -> None:
     for words in (
         "not rankable: two islands", "no verdict", "1 (25.0%)", "0 (-)", "length: .500",
         "difference of 120", "maths not rankable: one model left out: 3 failed",
-        "certificate cal_1: revoked now; promise certified", "labels 0123456789abcdef",
+        "certificate cal_1: revoked now; promise certified",
+        "fingerprint of its labels: 0123456789abcdef (boards on the same labels have the same)",
         "note: few pairs",
     ):  # fmt: skip
         assert words in said
-    plain = body_of(leaderboards.LeaderboardBody, rankable=True, rows=[silent])
-    assert "labels" not in shown(boards.leaderboard, plain)
+    tested = body_of(leaderboards.RankingTest, model_pairs=1, told_apart=1)
+    plain = body_of(leaderboards.LeaderboardBody, rankable=True, rows=[silent], method="elo",
+                    options={"k": 4, "start": 1000, "scale": 100}, ranking_test=tested)  # fmt: skip
+    said = shown(boards.leaderboard, plain)
+    assert "labels" not in said
+    assert "rating: Elo points, in the order of the rows; a lead of 100 means ten points" in said
+    assert "The two models certainly differ." in said
+    more = {**plain, "ranking_test": {**tested, "model_pairs": 3}, "method": "bradley_terry"}
+    said = shown(boards.leaderboard, more)
+    assert "Of 3 couples of models, 1 certainly differ" in said
+    assert "rating: log-odds of winning, 0 on average" in said
 
 
 def test_a_comparison_names_models_that_came_and_went() -> None:
@@ -131,6 +141,9 @@ def test_a_report_says_of_how_many_pairs_a_judge_and_people_agree() -> None:
         "judge votes judge agrees a person agrees difference j 0 .950 .875",
     ):
         assert words in said
+    known = body_of(reports.CascadeFigures, pairs=0, excluded_calibration_pairs=332)
+    said = shown(boards.report, {**body, "cascade": known})
+    assert "the certificate was made from all these pairs (332), so none is left" in said
     # reports of earlier versions have the old figures alone
     for name in ("plurality", "percent_agreement_without_ties"):
         del human[name]

@@ -10,6 +10,7 @@ import pytest
 
 from app.pages.words import percent
 from app.reports.agreement import by_annotator
+from app.reports.health_page import confusion_rows
 from app.reports.panel import people_of
 from calibration.intervals import Groups
 from tests.app.pages.markup import Page, check
@@ -75,8 +76,11 @@ async def test_a_page_says_of_how_many_pairs_judges_and_people_agree(
     assert "each counted from either side" in page.text_of("caption")
     open_ = report["human"]["plurality"]["none"]
     assert open_ > 0
-    # ties and pairs without a majority are rows of their own
-    assert first["no_plurality"]["tie"] == open_
+    # ties and pairs without a majority are rows of their own; nobody said tie here
+    assert first["no_plurality"]["tie"] == first["confusion"]["tie"]["tie"] == open_
+    rows = confusion_rows(first)
+    assert (rows["tie"]["tie"], rows["no majority"]["tie"]) == (0, open_)
+    assert confusion_rows({"confusion": first["confusion"]}) == first["confusion"]
     assert "no majority" in page.text_of("th")
     card = check(await client.get(f"/reports/{report['id']}/judges/first")).text_of("main")
     assert "no majority" in card
