@@ -224,6 +224,13 @@ class ChangeBody(TypedDict):
     new: JsonValue
 
 
+class SameLabels(TypedDict):
+    """A certificate in force that was made from the same labels with the same judges."""
+
+    id: str
+    summary: str
+
+
 class CertificateBody(TypedDict):
     """A certificate; what it rests on is there when it is made."""
 
@@ -329,6 +336,12 @@ class CertificateBody(TypedDict):
     ]
     advice: NotRequired[Advice]
     refusal: NotRequired[Annotated[RefusalBody | None, Doc("null where something is certified")]]
+    same_labels: NotRequired[
+        Annotated[
+            list[SameLabels],
+            Doc("of one that is not certifiable: what the same labels do certify; not in lists"),
+        ]
+    ]
     certificates: NotRequired[list[PartCertificate]]
     uncertified_thresholds: NotRequired[list[Threshold]]
 
@@ -396,8 +409,9 @@ class PlanBody(TypedDict):
     object: Literal["plan"]
     dataset: str
     failure_probability: float
-    pairs: int
-    groups: int
+    pairs: Annotated[int, Doc("labelled pairs that count: decided under the label rule")]
+    groups: Annotated[int, Doc("groups of these pairs")]
+    labelled_groups: NotRequired[Annotated[int, Doc("groups of all labelled pairs with scores")]]
     not_scored: Annotated[int, Doc("labelled pairs left out, because a score is not stored")]
     frontier: list[FrontierRow]
     claim: str

@@ -288,6 +288,7 @@ class Every:
     p_a: FloatArray
     p_tie: FloatArray
     slices: npt.NDArray[np.str_] | None
+    groups: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,7 +390,13 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Calibra
         tied=agreed.tied,
         has_failed=np.isnan(table.p_a[kept]),
         manner=table.manner[kept],
-        every=Every(confidence, table.p_a, table.p_tie, _slices(request, sample.keys)),
+        every=Every(
+            confidence,
+            table.p_a,
+            table.p_tie,
+            _slices(request, sample.keys),
+            len({key.group for key in sample.keys}),
+        ),
         voted=voted,
     )
 

@@ -147,6 +147,7 @@ async def _made(running: Runtime, request: PlanIn) -> dict[str, Any]:
         "failure_probability": request.failure_probability,
         "pairs": len(evidence.keys),
         "groups": int(evidence.groups.max()) + 1,
+        "labelled_groups": evidence.every.groups,
         "not_scored": look.not_scored,
         "frontier": [_show(look.judges, evidence, *point) for point in points],
         "claim": (

@@ -51,7 +51,14 @@ async def look(running: Stores, certificate_id: str) -> dict[str, Any]:
         certificate = await require(session, certificate_id)
         changed = await labels_changed(session, certificate)
         by = await queries.successors(session, [certificate.id])
-    return {**show(certificate, by.get(certificate.id)), "labels_changed": changed}
+        body = {**show(certificate, by.get(certificate.id)), "labels_changed": changed}
+        if certificate.status == "not_certifiable":
+            alike = await queries.in_force_on_same_labels(session, certificate, running.now())
+            body["same_labels"] = [
+                {"id": one.id, "summary": in_short(one.body, one.request, is_certified=True)}
+                for one in alike
+            ]
+    return body
 
 
 async def labels_changed(session: AsyncSession, certificate: CalibrationRow) -> int:

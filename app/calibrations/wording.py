@@ -156,14 +156,35 @@ class OtherMethod(NamedTuple):
     coverage: float
 
 
+class Counted(NamedTuple):
+    """How many labelled groups there are, and how many have a pair that counts."""
+
+    groups: int
+    counted: int
+    has_pairs_alone: bool
+
+    @property
+    def what(self) -> str:
+        """What is counted: pairs, where each is a group of its own."""
+        return "pairs" if self.has_pairs_alone else "groups"
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A certificate, the advice that goes with it, and the size of the pool it was made with."""
+    """A certificate, the advice that goes with it, and the size of the pool it was made with.
+
+    Attributes:
+        counted: The groups that the advice rests on.
+        others: What other methods would have got, declared together with those asked for.
+        easier: The certificate of an easier target, asked for in the same way on the same labels.
+    """
 
     certificate: Certificate
     advice: Advice
     pool: int
+    counted: Counted
     others: tuple[OtherMethod, ...] = ()
+    easier: Certificate | None = None
 
 
 def claim(certificate: Certificate, request: CalibrationIn, evidence: CalibrationInputs) -> str:
@@ -239,7 +260,8 @@ def _tried(certificate: Certificate, request: CalibrationIn) -> str:
     tried = _plural_count(certificate.nodes_tested, "choice")
     return (
         f"Tried {on}: {methods}, {tried} of thresholds{ways}, of which none was shown to be wrong "
-        f"rarely enough for {request.promised}."
+        f"rarely enough for {request.promised} with {as_percent(1 - request.failure_probability)} "
+        "confidence."
     )
 
 
@@ -249,30 +271,85 @@ def _plural_count(n: int, what: str) -> str:
 
 def _would_help(found: Found, request: CalibrationIn) -> str:
     """Name another target, a number of labels, and methods to declare together."""
-    advice, helps = found.advice, []
-    certifiable = advice.certifiable
-    if certifiable is not None:
-        risk = certifiable.target_risk
-        shown = f"{math.floor(100 * (1 - risk)) / 100:.2f}"
-        if request.scope == "dataset":
-            shown = f"{math.ceil(1000 * risk) / 1000:.3f}"
-        if risk > request.promised_risk:
-            helps.append(f"a target of {shown}, which these labels come near to showing")
-    if advice.labels_needed is not None:
+    if not found.certificate.is_valid:
+        return "What would help: a method that is a valid test, such as auto."
+    needed, helps = found.advice.labels_needed, []
+    if found.easier is not None:
+        helps.append(_easier(found.easier, request))
+    if needed is not None and needed > found.counted.counted:
+        helps.append(f"more labels: {_in_all(needed, found.counted)}{_by_auto(request)}")
+    elif needed is not None:
         helps.append(
-            f"about {max(advice.labels_needed, found.certificate.groups + 1)} labelled groups in place "
-            f"of {found.certificate.groups}"
+            f"other labels: {needed} {found.counted.what} that count suffice in about 4 of 5 draws"
+            f"{_by_auto(request)}, and these {found.counted.counted} are one of the others"
         )
     for one in found.others:
         helps.append(
             f"{one.method} declared together with {' and '.join(request.methods)}, which on these "
-            f"labels would have answered {one.coverage:.0%} (looked at now, it is a second test of them)"
+            f"labels would have answered {one.coverage:.0%} of the tested pairs (looked at now, it is a "
+            "second test of them)"
         )
     if not helps:
         return (
-            "Better judges would help: these agree with people too rarely for any number of labels."
+            "Better judges would help: on these labels no target above 50% can be shown, and no number "
+            "of labels will do for this one."
+            if request.max_error is None
+            else "Better judges would help: on these labels no error below 50% can be shown, and no "
+            "number of labels will do for this one."
         )
     return f"What would help: {'; or '.join(helps)}."
+
+
+def _easier(easier: Certificate, request: CalibrationIn) -> str:
+    """Say what an easier target would get; one that was chosen because it just passes is not named."""
+    confidence = as_percent(1 - request.failure_probability)
+    if easier.scope == "dataset":
+        target = f"an error of {easier.target_risk:g}"
+    else:
+        target = f"a target of {round(1 - easier.target_risk, 9):g}"
+    parts = [part for part in easier.certificates if part.slice is not None]
+    of = f" in {sum(part.is_certified for part in parts)} of {len(parts)} slices" if parts else ""
+    figures = {"answered": easier.answered, "pairs": easier.n, "coverage": easier.coverage}
+    return (
+        f"{target}: asked for in the same way, with {confidence} confidence, these labels certify it"
+        f"{of}, and it answers {share_in_words(figures)} of its test (a further test of the labels; a "
+        "stricter target that is sought until it passes is kept less often than promised)"
+    )
+
+
+def _in_all(needed: int, counted: Counted) -> str:
+    """Say how many labelled groups would do: those that count, and those that it takes for them."""
+    said = f"about {needed} {counted.what} that count in place of {counted.counted}"
+    if counted.groups == counted.counted:
+        return said
+    whole = math.ceil(needed * counted.groups / counted.counted)
+    return (
+        f"{said}, so about {whole} labelled {counted.what} if as many count as here "
+        f"({counted.counted} of {counted.groups})"
+    )
+
+
+def _by_auto(request: CalibrationIn) -> str:
+    """Name the method that a number of labels is for, where another one was asked for."""
+    is_default = {*request.methods} & {"auto", "auto_raw"}
+    return "" if is_default else " (by the method auto, for which this is counted)"
+
+
+COUNTS: Final = (
+    "a pair of it is decided under the label rule; it counts once, however many votes it has"
+)
+
+
+def _enough(found: Found, request: CalibrationIn, what: str) -> str:
+    """Say how many labels certify a target in most draws."""
+    needed, counted = found.advice.labels_needed, found.counted
+    said = (
+        f"About {needed} labelled groups that count ({COUNTS}) certify {what} in about 4 of 5 draws"
+        f"{_by_auto(request)}, if the judges are as good as these labels say."
+    )
+    if needed is not None and found.certificate.is_certified and needed > counted.counted:
+        said += f" These {counted.counted} are one of the luckier draws."
+    return said
 
 
 def _advice_on_dataset(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any]:
@@ -284,10 +361,10 @@ def _advice_on_dataset(found: Found, request: CalibrationIn, failing: str) -> di
             "these labels say: answering a tenth of the pairs, they are wrong more often than that."
         )
     else:
-        text = (
-            f"About {advice.labels_needed} groups with a pair that counts (labelled, and decided "
-            f"under the label rule) certify an error of {target:g} with {advice.saving:.0%} of later "
-            "labels saved, with probability 0.8, if the judges are as good as these labels say."
+        text = _enough(
+            found,
+            request,
+            f"an error of {target:g} with {advice.saving:.0%} of later labels saved",
         )
     return {
         "certifiable_agreement": None,
@@ -309,14 +386,10 @@ def advice_in_words(found: Found, request: CalibrationIn, failing: str) -> dict[
     if advice.labels_needed is None:
         text = (
             f"No number of labels will do for {target:g} if the judges are as good as these labels "
-            "say: at no threshold do they agree that often."
+            "say: at no threshold where a test may begin do they agree more often than that."
         )
     else:
-        text = (
-            f"About {advice.labels_needed} groups with a pair that counts (labelled, and decided "
-            f"under the label rule) certify {target:g} with probability 0.8, if the judges are as "
-            "good as these labels say."
-        )
+        text = _enough(found, request, f"{target:g}")
     shown = 0.0 if certifiable is None else 1 - certifiable.target_risk
     if shown >= target and not found.certificate.is_certified:
         text += _NOT_REACHED

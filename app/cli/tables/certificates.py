@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from app.calibrations.wording import changed_labels_note, share_in_words
+from app.calibrations.wording import COUNTS, as_percent, changed_labels_note, share_in_words
 from app.cli.console import has_ended, promised, rejections, state_of
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
@@ -67,12 +67,14 @@ def certificate(console: Screen, body: Body) -> None:
     _test(console, body)
     if refused := body.get("refusal"):
         console.print(escape(f"{refused['tried']} {refused['would_help']}"))
+    for one in body.get("same_labels", ()):
+        console.print(escape(f"from the same labels {one['id']} is certified: {one['summary']}"))
     _contributions(console, body.get("contributes"))
     _panel(console, body.get("panel"))
     _left_out(console, found)
     judge_failures(console, found["failures"])
     if body["status"] != "certified":
-        _advice(console, body["advice"])
+        _advice(console, body)
     _parts(console, body.get("certificates", []))
     if body["status"] == "certified" and "summary" in body:
         console.print(f"the promise word by word: tribunal calibrations show {body['id']} --words")
@@ -130,17 +132,19 @@ def certificate_word_by_word(console: Screen, body: Body) -> None:
         console.print(escape(claim))
 
 
-def _advice(console: Screen, advice: Body) -> None:
-    share = (
-        f"an error of {_percent(advice['certifiable_error'])} of all pairs or less"
-        if "certifiable_error" in advice
-        else f"agreement of {_percent(advice['certifiable_agreement'])} or more"
-    )
-    console.print(
-        f"these labels show: {share} at "
-        f"coverage {_percent(advice['certifiable_coverage'])} (a bound; to certify it may take "
-        f"more labels). {escape(advice['text'])}"
-    )
+def _advice(console: Screen, body: Body) -> None:
+    advice, confidence = body["advice"], as_percent(1 - body["failure_probability"])
+    is_whole = "certifiable_error" in advice
+    bound = advice["certifiable_error" if is_whole else "certifiable_agreement"]
+    # a bound that a coin reaches shows nothing
+    if bound is not None and (bound < 0.5) == is_whole:
+        what = "an error of at most" if is_whole else "an agreement of at least"
+        console.print(
+            f"with {confidence} confidence these labels show {what} {_percent(bound)} where "
+            f"{_percent(advice['certifiable_coverage'])} of the pairs that count are answered (the best "
+            "of several bounds that hold together, and no promise)"
+        )
+    console.print(escape(advice["text"]))
 
 
 def _since(console: Screen, body: Body) -> None:
@@ -294,11 +298,7 @@ def plan(console: Screen, body: Body) -> None:
             "more would not do" if needed is None else f"{needed}{_saving(row)}",
         )
     console.print(table)
-    console.print(
-        "labels needed: so many labelled pairs in all, one of each prompt and decided by people, "
-        "however many vote on each; with them the target is certified in 4 of 5 draws of such labels, "
-        "and these labels may be luckier, or less lucky"
-    )
+    console.print(_labels_needed(body))
     for row in body["frontier"]:
         if other := row.get("cheapest"):
             console.print(
@@ -311,6 +311,16 @@ def plan(console: Screen, body: Body) -> None:
             "ones"
         )
     console.print(escape(body["claim"]))
+
+
+def _labels_needed(body: Body) -> str:
+    """Explain the number of labels that a plan names."""
+    counted, labelled = body["groups"], body.get("labelled_groups")
+    here = "" if labelled is None else f"; here {counted} of {labelled} labelled groups count"
+    return (
+        "labels needed: with so many labelled groups that count, the target is certified in about 4 of 5 "
+        f"draws of such labels ({COUNTS}){here}. These labels may be luckier, or less lucky"
+    )
 
 
 def _saving(row: Body) -> str:
