@@ -24,6 +24,7 @@ from app.calibrations.stored import why_not_promised
 from app.core.db import Stores
 from app.core.lists import Page, Paging, page_of, required
 from app.core.models import Batch, CalibrationRow, Dataset, ProviderFile
+from app.judgments.in_words import promised_in_words
 from app.judgments.promise import AnswerCounts, suspended_because
 
 # where a stored request keeps the form of OpenAI's clients
@@ -160,7 +161,15 @@ def _promises(
             certificate.body["calibration"]["failures"], seen
         )
         promise = "suspended" if why else promise
-    return {"promise": promise, "suspended_because": why}
+    promised = batch.total - calibration_pairs(batch, totals) if promise == "certified" else 0
+    return {
+        "promise": promise,
+        "promised_pairs": promised,
+        "promise_note": promised_in_words(batch.total, promised)
+        if promise == "certified"
+        else None,
+        "suspended_because": why,
+    }
 
 
 def _folders(batch: Batch) -> dict[str, Any]:

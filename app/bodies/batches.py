@@ -177,6 +177,12 @@ class BatchBody(TypedDict):
     calibration_pairs: Annotated[int | None, Doc("pairs that the certificate knows")]
     also_running: Annotated[list[str], Doc("batches that were asking the same when this began")]
     promise: Promise
+    promised_pairs: Annotated[
+        int, Doc("pairs to whose verdicts the promise applies; 0 where it is not `certified`")
+    ]
+    promise_note: Annotated[
+        str | None, Doc("why it does not apply to the other pairs; null where it applies to all")
+    ]
     suspended_because: str | None
     cost_usd: Annotated[
         float | None,

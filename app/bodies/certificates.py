@@ -63,16 +63,28 @@ class RiskBoundBody(TypedDict):
     error_upper_bound: NotRequired[Annotated[float | None, Doc("of all pairs; scope dataset")]]
 
 
+class AllLabelled(TypedDict):
+    """How many of all labelled pairs a certificate answers, those left out of its test included."""
+
+    pairs: Annotated[int, Doc("labelled pairs with scores, ties and pairs without a majority too")]
+    answered: int
+
+
 class OutcomeFigures(TypedDict):
     """What one test of thresholds found."""
 
-    pairs: int
-    groups: int
-    answered: float
-    disagreements: float
-    coverage: float
-    agreement: float | None
-    agreement_lower_bound: float | None
+    pairs: Annotated[int, Doc("labelled pairs that tested it: those that the label rule counts")]
+    groups: Annotated[int, Doc("groups of these pairs")]
+    answered: Annotated[float, Doc("how many of these pairs the cascade answered")]
+    disagreements: Annotated[float, Doc("on how many of the answered pairs people disagree")]
+    coverage: Annotated[
+        float, Doc("share of `pairs` that are answered; of other pairs see `answers`")
+    ]
+    agreement: Annotated[float | None, Doc("share of the answered pairs on which people agree")]
+    agreement_lower_bound: Annotated[
+        float | None,
+        Doc("agreement that the test shows, with confidence 1 - `level`; promised is the target"),
+    ]
     error_upper_bound: NotRequired[
         Annotated[float | None, Doc("share of all pairs with a wrong verdict; for scope dataset")]
     ]
@@ -102,6 +114,9 @@ class CalibrationFigures(OutcomeFigures):
     undecided: NotRequired[int]
     ties_left_out: NotRequired[int]
     prompts_in_several_groups: NotRequired[int]
+    all_labelled: NotRequired[
+        Annotated[AllLabelled | None, Doc("null where nothing is certified, or by older versions")]
+    ]
 
 
 class Advice(TypedDict):
@@ -209,6 +224,13 @@ class ChangeBody(TypedDict):
     new: JsonValue
 
 
+class SameLabels(TypedDict):
+    """A certificate in force that was made from the same labels with the same judges."""
+
+    id: str
+    summary: str
+
+
 class CertificateBody(TypedDict):
     """A certificate; what it rests on is there when it is made."""
 
@@ -224,14 +246,28 @@ class CertificateBody(TypedDict):
             ),
         ]
     ]
-    target_agreement: Annotated[float | None, Doc("null for scope dataset")]
+    summary: NotRequired[
+        Annotated[str, Doc("the promise in one sentence, or that nothing is promised; see `claim`")]
+    ]
+    answers: NotRequired[
+        Annotated[
+            str, Doc("of how many tested, and of how many labelled pairs it answers how many")
+        ]
+    ]
+    target_agreement: Annotated[
+        float | None,
+        Doc("1 - alpha: least share of the verdicts given that agree; null for scope dataset"),
+    ]
     max_error: NotRequired[
         Annotated[float | None, Doc("largest share of all pairs with a wrong verdict")]
     ]
     saved_labels: NotRequired[
         Annotated[Estimate | None, Doc("share of later pairs that people need not label")]
     ]
-    failure_probability: float
+    failure_probability: Annotated[
+        float,
+        Doc("delta: probability, over the draw of the labels, that the promise does not hold"),
+    ]
     error: str | None
     request: Annotated[dict[str, JsonValue], Doc("what was asked for")]
     created_at: str
@@ -253,7 +289,7 @@ class CertificateBody(TypedDict):
     methods: NotRequired[
         Annotated[list[str] | None, Doc("those declared together, of which `method` is used")]
     ]
-    claim: NotRequired[Annotated[str, Doc("the promise in words")]]
+    claim: NotRequired[Annotated[str, Doc("the promise word by word")]]
     thresholds: NotRequired[list[Threshold]]
     columns: NotRequired[
         Annotated[
@@ -300,6 +336,12 @@ class CertificateBody(TypedDict):
     ]
     advice: NotRequired[Advice]
     refusal: NotRequired[Annotated[RefusalBody | None, Doc("null where something is certified")]]
+    same_labels: NotRequired[
+        Annotated[
+            list[SameLabels],
+            Doc("of one that is not certifiable: what the same labels do certify; not in lists"),
+        ]
+    ]
     certificates: NotRequired[list[PartCertificate]]
     uncertified_thresholds: NotRequired[list[Threshold]]
 
@@ -344,13 +386,21 @@ class FrontierRow(TypedDict):
             Doc("answers as much within 1 % at less cost, by hearing judges one at a time"),
         ]
     ]
-    coverage: float | None
+    pairs: NotRequired[Annotated[int, Doc("labelled pairs that would test it")]]
+    answered: NotRequired[Annotated[int, Doc("how many of them it would answer")]]
+    coverage: Annotated[float | None, Doc("share of the pairs that would test it")]
     agreement: float | None
     agreement_lower_bound: float | None
     composition: dict[str, float]
     cost_per_pair: float | None
     relative_cost: float | None
-    labels_needed: int | None
+    labels_needed: Annotated[
+        int | None,
+        Doc(
+            "groups with a pair that counts (labelled, and decided under the label rule; a pair counts "
+            "once, however many votes it has) with which 4 of 5 draws certify; null: no number would do"
+        ),
+    ]
 
 
 class PlanBody(TypedDict):
@@ -359,8 +409,9 @@ class PlanBody(TypedDict):
     object: Literal["plan"]
     dataset: str
     failure_probability: float
-    pairs: int
-    groups: int
+    pairs: Annotated[int, Doc("labelled pairs that count: decided under the label rule")]
+    groups: Annotated[int, Doc("groups of these pairs")]
+    labelled_groups: NotRequired[Annotated[int, Doc("groups of all labelled pairs with scores")]]
     not_scored: Annotated[int, Doc("labelled pairs left out, because a score is not stored")]
     frontier: list[FrontierRow]
     claim: str

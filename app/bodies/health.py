@@ -125,6 +125,13 @@ class HealthLine(TypedDict):
     line: float
     figure: LineFigure
     outcome: Outcome
+    unit: NotRequired[
+        Annotated[
+            Literal["pairs", "people", "verdicts", "votes"], Doc("what `n` of the figure counts")
+        ]
+    ]
+    needs: NotRequired[Annotated[str, Doc("the data that the figure takes")]]
+    remark: NotRequired[Annotated[str | None, Doc("why data that are there do not do")]]
 
 
 class HealthCardBody(TypedDict):

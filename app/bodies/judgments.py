@@ -171,7 +171,7 @@ class JudgmentsBody(TypedDict):
         int,
         Doc(
             "pairs of prompts that the certificate was made from or its judges learnt from: its "
-            "promise is for others"
+            "promise does not apply to them"
         ),
     ]
 

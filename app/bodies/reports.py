@@ -64,8 +64,13 @@ class HumanFigures(TypedDict):
     krippendorff_alpha_without_ties: NotRequired[Estimate]
     fleiss_kappa_without_ties: NotRequired[Estimate]
     gwets_ac1_without_ties: NotRequired[Estimate]
-    confusion: NotRequired[Confusion]
+    confusion: NotRequired[
+        Annotated[Confusion, Doc("couples of votes on a pair, each counted from either side")]
+    ]
     difficulty: NotRequired[Annotated[dict[str, int], Doc("how many pairs are how hard")]]
+    plurality: NotRequired[
+        Annotated[dict[str, int], Doc("pairs by their most frequent label; `none`: none leads")]
+    ]
 
 
 class PositionFigures(TypedDict):
@@ -205,13 +210,27 @@ class JudgeFigures(TypedDict):
     cohens_kappa: Estimate
     cohens_kappa_three_way: Estimate
     fleiss_kappa_with_human: Estimate
-    coverage: float | None
-    position_consistency: Estimate
-    expected_calibration_error: float | None
+    coverage: Annotated[
+        float | None,
+        Doc("share of all pairs that have a verdict, one for neither response included"),
+    ]
+    position_consistency: Annotated[
+        Estimate, Doc("same label in both orders; pairs of equal responses are left out")
+    ]
+    expected_calibration_error: Annotated[
+        float | None, Doc("over the pairs of `agreement`, as are the next three")
+    ]
     brier_score: float | None
     auroc: float | None
     auprc: float | None
-    confusion: Confusion
+    neither: NotRequired[Annotated[int, Doc("verdicts that are a tie, or no preference")]]
+    same_responses: NotRequired[Annotated[int, Doc("verdicts on pairs of equal responses")]]
+    confusion: Annotated[
+        Confusion, Doc("people outside; their `tie` holds pairs without a plurality, too")
+    ]
+    no_plurality: NotRequired[
+        Annotated[dict[str, int], Doc("of the row `tie`, the pairs without a plurality")]
+    ]
     failures: int
     seen_in_training: NotRequired[int]
     gwets_ac1: NotRequired[Estimate]
@@ -270,6 +289,9 @@ class CascadeFigures(TypedDict):
     cohens_kappa: NotRequired[Estimate]
     cohens_kappa_three_way: NotRequired[Estimate]
     confusion: NotRequired[Confusion]
+    no_plurality: NotRequired[
+        Annotated[dict[str, int], Doc("of the row `tie`, the pairs without a plurality")]
+    ]
     by_difficulty: NotRequired[list[DifficultyFigures]]
     answered: NotRequired[int]
     abstained: NotRequired[int]

@@ -47,7 +47,9 @@ KIND: Final = "exported_certificate"
 _RECORDED: Final = ("recorded", "jury")
 # what only the database knows
 _NOT_TESTED: Final = ("label_set_hash", "label_set_uses", "label_set_plans", "changes")
-_WORDS: Final = ("claim", "text")
+_WORDS: Final = ("claim", "text", "tried", "would_help")
+# what earlier versions did not say, so that their documents lack it
+_LATER: Final = ("all_labelled",)
 _MOST_FAULTS: Final = 50
 _LONGEST_NAME: Final = 64
 _LONGEST_REASON: Final = 10_000
@@ -383,6 +385,7 @@ def _compared(document: Mapping[str, Any], again: Mapping[str, Any]) -> Verifica
     is_ours = (
         made_by == version("tribunal-judge")
         and document["label_uses"]["failure_probability"] is not None
+        and said.get("calibration", {}).keys() >= {*_LATER}
     )
     found = Verification(_faults_of_life(document))
     if document["status"] != again["status"]:
@@ -460,7 +463,7 @@ def _differs(place: str, old: object, new: object) -> Fault:
 
 def _differences(old: Any, new: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted({*old, *new}):
+        for name in sorted({*old, *new}.difference(() if old.keys() & _LATER else _LATER)):
             yield from _differences(old.get(name), new.get(name), f"{place}.{name}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, (one, other) in enumerate(zip(old, new, strict=True)):

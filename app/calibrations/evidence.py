@@ -8,7 +8,8 @@ and pairs. Numbers are in columns with one entry a pair; null stands for no numb
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -31,13 +32,14 @@ from app.calibrations.result import advise_on
 from app.calibrations.schemas import CalibrationIn, Method
 from app.calibrations.signing import Fault
 from app.calibrations.traffic import Traffic
-from app.calibrations.wording import Found, OtherMethod
+from app.calibrations.wording import Counted, Found, OtherMethod
 from app.datasets.records import PairKey
 from app.datasets.slices import slice_of
 from app.scores.table import NO_FAILURE, ScoreTable
 from calibration import Certificate, CertifyOptions, certify_cascade
 from calibration.arrays import FloatArray
 from calibration.certify import certify_pairs
+from calibration.plan import Advice
 
 _VOTES: Final[tuple[Literal["a", "b", "tie"], ...]] = ("a", "b", "tie")
 _LARGEST_GROUP: Final = 10**9
@@ -157,8 +159,51 @@ def certified(
     certificate = certify(request, evidence, pool, np.random.default_rng(request.seed), traffic)
     has_pool = pool is not None or request.traffic is not None
     advice = advise_on(request, evidence, has_pool=has_pool)
-    others = () if certificate.is_certified else _others(request, evidence, pool)
-    return Found(certificate, advice, 0 if pool is None else len(pool.p_a), others)
+    found = Found(certificate, advice, 0 if pool is None else len(pool.p_a), _counted(evidence))
+    if certificate.is_certified or not certificate.is_valid:
+        return found
+    easier = _easier(
+        request,
+        advice,
+        lambda one: certify(one, evidence, pool, np.random.default_rng(request.seed), traffic),
+    )
+    return replace(found, others=_others(request, evidence, pool), easier=easier)
+
+
+def _counted(evidence: CalibrationInputs) -> Counted:
+    groups = len(np.unique(evidence.groups))
+    is_alone = evidence.every.groups == len(evidence.every.p_a)
+    return Counted(evidence.every.groups, groups, is_alone)
+
+
+# from the easiest that the labels show onwards: by how much each target tried is easier than that
+_EASIER: Final = (0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
+
+
+def _easier(
+    request: CalibrationIn, advice: Advice, certified: Callable[[CalibrationIn], Certificate]
+) -> Certificate | None:
+    """Return what an easier target gets on the same labels; None where none better than a coin does.
+
+    The first one tried is what the labels show at several thresholds at once, rounded down: the
+    strictest that passes would be one that was chosen because it passes.
+    """
+    shown = advice.certifiable
+    is_whole = request.scope == "dataset"
+    unit = 1000 if is_whole else 100
+    risk = request.promised_risk + 1 / unit
+    if shown is not None:
+        risk = max(risk, shown.target_risk)
+    start = math.ceil(round(unit * risk, 6)) / unit
+    for more in _EASIER:
+        allowed = round(start + (more / 4 if is_whole else more), 9)
+        if allowed >= 0.5:
+            return None
+        asked = {"max_error": allowed} if is_whole else {"target_agreement": round(1 - allowed, 9)}
+        made = certified(request.model_copy(update=asked))
+        if made.is_certified and made.answered:
+            return made
+    return None
 
 
 _OTHERS: Final[tuple[Method, ...]] = ("auto", "auto_raw", "learned_stack")

@@ -281,6 +281,17 @@ def _without_known(
 
 
 @dataclass(frozen=True, slots=True)
+class Every:
+    """What judges say of all labelled pairs with scores, those that the label rule leaves out too."""
+
+    confidence: FloatArray
+    p_a: FloatArray
+    p_tie: FloatArray
+    slices: npt.NDArray[np.str_] | None
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
 class CalibrationInputs:
     """The arrays that a certificate is made from.
 
@@ -291,7 +302,7 @@ class CalibrationInputs:
     `exposure` (n,) is the share of each pair's labels that the promise is about; `costs` (k,) are
     mean USD a pair, None where a judge's price is unknown; `has_failed` and `manner` (n, k) say
     where judges failed and how they answered; `voted` are all pairs with votes of a panel, also those
-    on which two votes differ, which are in no other array.
+    on which two votes differ, which are in no other array but those of `every`.
     """
 
     keys: tuple[PairKey, ...]
@@ -309,6 +320,7 @@ class CalibrationInputs:
     tied: int
     has_failed: BoolArray
     manner: npt.NDArray[np.object_]
+    every: Every
     voted: Pairs | None = None
 
     @property
@@ -378,6 +390,13 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Calibra
         tied=agreed.tied,
         has_failed=np.isnan(table.p_a[kept]),
         manner=table.manner[kept],
+        every=Every(
+            confidence,
+            table.p_a,
+            table.p_tie,
+            _slices(request, sample.keys),
+            len({key.group for key in sample.keys}),
+        ),
         voted=voted,
     )
 

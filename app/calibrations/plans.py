@@ -147,6 +147,7 @@ async def _made(running: Runtime, request: PlanIn) -> dict[str, Any]:
         "failure_probability": request.failure_probability,
         "pairs": len(evidence.keys),
         "groups": int(evidence.groups.max()) + 1,
+        "labelled_groups": evidence.every.groups,
         "not_scored": look.not_scored,
         "frontier": [_show(look.judges, evidence, *point) for point in points],
         "claim": (
@@ -269,6 +270,8 @@ def _show(
             "cost_per_pair": cheapest.cost_per_pair,
             "relative_cost": cheapest.relative_cost,
         },
+        "pairs": point.n,
+        "answered": point.answered,
         "coverage": point.coverage,
         "agreement": point.agreement,
         "agreement_lower_bound": None if bound is None or is_whole else 1 - bound,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, func, insert, or_, select, update
@@ -22,6 +23,7 @@ from app.core.models import (
 UNFINISHED = ("pending", "running")
 _CHUNK = 5_000
 _MOST_IDS = 1_000
+_MOST_LIKE_IT = 5
 
 
 async def page(session: AsyncSession, paging: Paging) -> Sequence[CalibrationRow]:
@@ -50,6 +52,30 @@ async def successors(session: AsyncSession, ids: Sequence[str]) -> dict[str, str
         for predecessor, successor in await session.execute(query):
             found.setdefault(str(predecessor), successor)
     return found
+
+
+async def in_force_on_same_labels(
+    session: AsyncSession, certificate: CalibrationRow, moment: datetime
+) -> Sequence[CalibrationRow]:
+    """Return other certificates of the same labels and judges that promise something, newest first."""
+    if certificate.label_set_hash is None:
+        return []
+    query = (
+        select(CalibrationRow)
+        .where(
+            CalibrationRow.label_set_hash == certificate.label_set_hash,
+            CalibrationRow.id != certificate.id,
+            CalibrationRow.status == "certified",
+            CalibrationRow.revoked_at.is_(None),
+            CalibrationRow.suspended_because.is_(None),
+            or_(CalibrationRow.expires_at.is_(None), CalibrationRow.expires_at > moment),
+        )
+        .order_by(CalibrationRow.seq.desc())
+        .limit(_MOST_LIKE_IT)
+    )
+    found = (await session.scalars(query)).all()
+    judges = certificate.body.get("fingerprints")
+    return [one for one in found if one.body.get("fingerprints") == judges]
 
 
 async def unfinished(session: AsyncSession) -> Sequence[CalibrationRow]:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from app.bodies.certificates import ChangeBody
-from app.calibrations.inputs import CalibrationInputs, Sample, columns_of
+from app.calibrations.inputs import CalibrationInputs, Every, Sample, columns_of
 from app.calibrations.schemas import OF_ITS_LIFE, CalibrationIn, as_asked, shown_target
 from app.calibrations.wording import Found, advice_in_words, claim, failing_judges, refusal
 from app.core.models import JUDGE_SETTINGS, CalibrationRow
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.cascade import asked, decide
+from calibration.cascade import ABSTAINED, asked, decide
 from calibration.certify import Heard, RiskBound, TestedPath, heard, stacked_evidence
 from calibration.plan import Advice, advise, advise_on_dataset
 from judges.base import JudgeSpec
@@ -50,15 +50,32 @@ def _is_asked(certificate: Certificate, evidence: CalibrationInputs) -> BoolArra
         return np.ones_like(evidence.has_failed)
     is_asked = np.zeros_like(evidence.has_failed)
     for part, rows in certificate.in_force(evidence.slices, len(is_asked)):
-        is_asked[rows] = _asked_by_part(part, evidence, rows)
+        is_asked[rows] = _decided(part, evidence, rows)[1]
     return is_asked
 
 
-def _asked_by_part(part: Certificate, evidence: CalibrationInputs, rows: IntArray) -> BoolArray:
+def _decided(
+    part: Certificate, said: CalibrationInputs | Every, rows: IntArray
+) -> tuple[IntArray, BoolArray]:
+    """Return which judge answers each of these pairs, -1 for none, and which ones are asked."""
     if part.columns == "raw":
-        return asked(decide(evidence.confidence[rows], part.thresholds), part.thresholds)
-    heard = Heard(part.columns, part.thresholds.size, part.weights)
-    return heard.decisions(evidence.p_a[rows], evidence.p_tie[rows], part.thresholds).asked
+        judge = decide(said.confidence[rows], part.thresholds)
+        return judge, asked(judge, part.thresholds)
+    stack = Heard(part.columns, part.thresholds.size, part.weights)
+    found = stack.decisions(said.p_a[rows], said.p_tie[rows], part.thresholds)
+    return found.answered_by, found.asked
+
+
+def _of_all_labelled(certificate: Certificate, every: Every) -> dict[str, int] | None:
+    """Count the answered among all labelled pairs with scores; None where nothing is certified."""
+    if not certificate.is_certified:
+        return None
+    n = len(every.p_a)
+    answered = [
+        int((_decided(part, every, rows)[0] != ABSTAINED).sum())
+        for part, rows in certificate.in_force(every.slices, n)
+    ]
+    return {"pairs": n, "answered": sum(answered)}
 
 
 def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: bool) -> Advice:
@@ -135,6 +152,7 @@ def describe(
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
+            "all_labelled": _of_all_labelled(certificate, evidence.every),
             "failures": failure_rates(tuple(names), certificate, evidence),
         },
         "fingerprints": {judge.name: judge.fingerprint for judge in judges},

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
+from app.calibrations.wording import answers_in_words, in_short
 from app.core.db import Stores, rfc3339
 from app.core.errors import NotFound
 from app.core.lists import Page, Paging, by_public_id, page_of
@@ -50,7 +51,14 @@ async def look(running: Stores, certificate_id: str) -> dict[str, Any]:
         certificate = await require(session, certificate_id)
         changed = await labels_changed(session, certificate)
         by = await queries.successors(session, [certificate.id])
-    return {**show(certificate, by.get(certificate.id)), "labels_changed": changed}
+        body = {**show(certificate, by.get(certificate.id)), "labels_changed": changed}
+        if certificate.status == "not_certifiable":
+            alike = await queries.in_force_on_same_labels(session, certificate, running.now())
+            body["same_labels"] = [
+                {"id": one.id, "summary": in_short(one.body, one.request, is_certified=True)}
+                for one in alike
+            ]
+    return body
 
 
 async def labels_changed(session: AsyncSession, certificate: CalibrationRow) -> int:
@@ -87,6 +95,12 @@ def show(certificate: CalibrationRow, superseded_by: str | None = None) -> dict[
     """Return a certificate as users see it in a list."""
     revoked_at = certificate.revoked_at
     body = {name: value for name, value in certificate.body.items() if name != JUDGE_SETTINGS}
+    if "calibration" in body:
+        is_certified = certificate.status == "certified"
+        asked = certificate.request
+        body["summary"] = in_short(body, asked, is_certified=is_certified)
+        if is_certified:
+            body["answers"] = answers_in_words(body["calibration"], asked)
     if certificate.imported is not None:
         body["imported"] = certificate.imported
     if certificate.suspended_because is not None:

@@ -218,7 +218,13 @@ def percent(share: float | None) -> str:
 def promised(body: Mapping[str, Any]) -> str:
     """Return the target of a certificate or plan: an agreement, or an error of all pairs."""
     error = body.get("max_error")
-    return percent(body["target_agreement"]) if error is None else f"error {percent(error)}"
+    return _declared(body["target_agreement"]) if error is None else f"error {_declared(error)}"
+
+
+def _declared(share: float) -> str:
+    """Return a share with one decimal, or with all its decimals: 99.97% is not 100.0%."""
+    is_short = abs(1000 * share - round(1000 * share)) < 1e-6
+    return percent(share) if is_short else f"{round(100 * share, 8):.9g}%"
 
 
 def has_ended(moment: str | None) -> bool:

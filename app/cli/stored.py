@@ -251,12 +251,22 @@ def verify(
 add_list(_datasets, "datasets", "datasets", board_tables.datasets)
 add_show(_datasets, "datasets", "Show what a dataset holds.", certificate_tables.dataset)
 add_list(_calibrations, "calibrations", "certificates", board_tables.calibrations)
-add_show(
-    _calibrations,
-    "calibrations",
-    "Show a certificate, with what became of it and of its labels since.",
-    certificate_tables.certificate,
-)
+
+
+@_calibrations.command("show")
+def show_calibration(
+    ref: StoredId,
+    words: Annotated[bool, typer.Option("--words", help="the promise word by word, too")] = False,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a certificate, with what became of it and of its labels since."""
+    body = reading.one_of("calibrations", ref, Where(server, key))
+    tables = certificate_tables
+    Console(as_json).show(body, tables.certificate_word_by_word if words else tables.certificate)
+
+
 _add(
     _calibrations, "revoke", "Withdraw a certificate's promise for ever.",
     lambda tribunal, ref: tribunal.calibrations.revoke(ref), certificate_tables.certificate,

@@ -116,3 +116,21 @@ def _lead(tier: Mapping[str, Any]) -> float | None:
     a, tie = tier["p_a"], tier["p_tie"] or 0.0
     b = max(1.0 - a - tie, 0.0)
     return (a - b) / (a + b) if a + b > 0 else 0.0
+
+
+def promised_in_words(total: int, promised: int) -> str | None:
+    """Say to how many of some pairs a promise applies, and why not to the others; None: to all."""
+    if promised >= total:
+        return None
+    if not promised:
+        what = "this pair" if total == 1 else f"any of these {total} pairs"
+        return (
+            f"the promise does not apply to {what}: the certificate was made from pairs of the same "
+            "prompts or groups, or its judges learnt from them, and it promises about other pairs alone "
+            "(judge new pairs, or certify on one --part and judge the other)"
+        )
+    return (
+        f"the promise applies to the verdicts on {promised} of these {total} pairs: the certificate was "
+        f"made from pairs of the prompts or groups of the other {total - promised}, or its judges "
+        "learnt from those"
+    )

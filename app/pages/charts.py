@@ -133,7 +133,9 @@ def frontier(nodes: Sequence[Figures], target: float, chosen: int | None) -> Mar
     if not known:
         return Markup("")
     levels = [target, *(v for one in known for v in (one["agreement"], one["bound"] or target))]
-    frame = Frame(("coverage: share of pairs answered", 0.0, 1.0), ("agreement", *_range(levels)))
+    frame = Frame(
+        ("coverage: share of the tested pairs answered", 0.0, 1.0), ("agreement", *_range(levels))
+    )
     ordered = sorted(known, key=lambda one: one["coverage"])
     seen = [frame.at(one["coverage"], one["agreement"]) for one in ordered]
     proven = [frame.at(one["coverage"], one["bound"]) for one in ordered if one["bound"]]

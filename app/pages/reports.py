@@ -29,6 +29,7 @@ from app.pages.frame import (
 from app.pages.lists import dataset_names
 from app.pages.words import when_plain
 from app.reports import health, history, service
+from app.reports.health_page import confusion_rows
 from app.reports.schemas import AgreementIn, HistoryIn
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -118,6 +119,10 @@ def _shown(body: Body, past: Body | None, dataset: str) -> dict[str, Any]:
         "dataset": dataset,
         "judges": judges,
         "plots": {one["judge"]: _plots(one) for one in judges[:_MOST_PLOTTED]},
+        "confusions": {one["judge"]: confusion_rows(one) for one in judges[:_MOST_PLOTTED]},
+        "cascade_confusion": confusion_rows(cascade)
+        if cascade and "confusion" in cascade
+        else None,
         "composition": composition,
         "sliders": _sliders(body.get("correlations")),
         "bar": charts.shares(composition, "Who answers") if composition else None,
@@ -178,6 +183,7 @@ async def health_page(
         card=card,
         dataset=names[card["dataset"]],
         figures=figures,
+        confusion=confusion_rows(figures),
         plots=_plots(figures),
         leans=_leans(figures),
         over_time=[

@@ -104,11 +104,13 @@ def _nodes(body: Body) -> tuple[list[dict[str, Any]], int | None]:
         for whole in (body, *parts)
     ]
     found[0]["labels_needed"] = (body.get("advice") or {}).get("labels_needed")
+    pairs = body["calibration"].get("pairs")
     for one in body["calibration"].get("bounds") or ():
         right = one["answered"] - one["disagreements"]
         agreement = right / one["answered"] if one["answered"] else None
         title = "other thresholds that hold together with it"
-        found.append(_node({"agreement": agreement, "cost_per_pair": None, **one}, title, None))
+        figures = {"agreement": agreement, "cost_per_pair": None, "pairs": pairs, **one}
+        found.append(_node(figures, title, None))
     # the first of a menu is the certificate itself
     own, *others = found
     others = [
@@ -127,6 +129,8 @@ def _node(one: Body, title: str, status: str | None) -> dict[str, Any]:
         "title": title,
         "status": status,
         "coverage": one["coverage"],
+        "answered": one.get("answered"),
+        "pairs": one.get("pairs"),
         "agreement": one["agreement"],
         "bound": one["agreement_lower_bound"] if wrong is None else wrong,
         "bound_of": "agreement that is proven" if wrong is None else "of all pairs wrong, at most",

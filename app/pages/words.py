@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from markupsafe import Markup, escape
 
+from app.calibrations.wording import as_percent
 from app.core.inert import printable
 from app.judgments.in_words import failure_words
 
@@ -102,6 +104,37 @@ def estimate(given: Mapping[str, Any] | None, digits: int = 3) -> str:
     return value if given["low"] is None else f"{value} ({interval(given, digits - 1)})"
 
 
+def declared(share: float | None) -> str:
+    """Return a share that somebody declared: rounding it would say another thing.
+
+    Example:
+        >>> print(declared(0.999), declared(1 - 0.1))
+        99.9 % 90 %
+    """
+    return NONE if share is None else spaced(as_percent(share))
+
+
+def spaced(text: str) -> str:
+    """Return a text with a no-break space before each sign for percent, as in all figures here."""
+    return re.sub(r"(?<=\d)%", "\u00a0%", text)
+
+
+def answered(figures: Mapping[str, Any] | None) -> str:
+    """Return how many of the pairs that tested a certificate it answered.
+
+    Example:
+        >>> print(answered({"answered": 158, "pairs": 187, "coverage": 158 / 187}))
+        158 of 187 (84.5 %)
+    """
+    if not figures or figures["coverage"] is None:
+        return NONE
+    share = percent(figures["coverage"])
+    # a server of an earlier version counts no pairs of a plan
+    if figures.get("pairs") is None:
+        return share
+    return f"{count(figures['answered'])} of {count(figures['pairs'])} ({share})"
+
+
 def target(certificate: Mapping[str, Any]) -> str:
     """Return what a certificate was asked for.
 
@@ -111,8 +144,8 @@ def target(certificate: Mapping[str, Any]) -> str:
     """
     agreement = certificate["target_agreement"]
     if agreement is None:
-        return f"{percent(certificate['max_error'], 0)} error"
-    return f"{percent(agreement, 0)} agreement"
+        return f"{declared(certificate['max_error'])} error"
+    return f"{declared(agreement)} agreement"
 
 
 def standing(certificate: Mapping[str, Any]) -> str:
@@ -130,12 +163,12 @@ def standing(certificate: Mapping[str, Any]) -> str:
     return "suspended" if certificate.get("suspended_because") else str(certificate["status"])
 
 
-# how a promise counts the pairs that people call a tie: in a headline, and in a sentence
-_TIES: Final[Mapping[str, tuple[str, str]]] = {
-    "exclude": ("ties left out", "pairs that people call a tie are left out"),
-    "error": ("ties counted as wrong", "a pair that people call a tie counts as wrong"),
-    "half": ("ties counted as half wrong", "a pair that people call a tie counts as half wrong"),
-    "class": ("ties included", "a tie is a verdict of its own, right where people call it one"),
+# how a promise counts the pairs that people call a tie, in a headline
+_TIES: Final[Mapping[str, str]] = {
+    "exclude": "ties left out",
+    "error": "ties counted as wrong",
+    "half": "ties counted as half wrong",
+    "class": "ties included",
 }
 
 
@@ -147,16 +180,46 @@ def promise(certificate: Mapping[str, Any]) -> str:
         At least 90 % agree with people, ties left out
     """
     agreement = certificate["target_agreement"]
-    text = f"At least {percent(agreement, 0)} agree with people"
+    text = f"At least {declared(agreement)} agree with people"
     if agreement is None:
-        text = f"At most {percent(certificate['max_error'], 0)} of all pairs get a wrong verdict"
+        text = f"At most {declared(certificate['max_error'])} of all pairs get a wrong verdict"
     rule = certificate["request"].get("ties")
-    return f"{text}, {_TIES[rule][0]}" if rule in _TIES else text
+    return f"{text}, {_TIES[rule]}" if rule in _TIES else text
 
 
-def ties(certificate: Mapping[str, Any]) -> str:
-    """Return how a certificate counts the pairs that people call a tie."""
-    return _TIES[certificate["request"]["ties"]][1]
+# what the ratings of a method mean, and what a lead of one model over another is worth
+_RATINGS: Final[Mapping[str, str]] = {
+    "bradley_terry": "log-odds of winning, 0 on average; a lead of 0.5 means 62 % of the points "
+    "against the other model, a lead of 1 means 73 %",
+    "elo": "Elo points, in the order of the rows; a lead of {scale:g} means ten points to one",
+    "win_rate": "the win rate itself",
+    "average_win_rate": "the mean of the win rates against each other model",
+    "counting": "points: 1 for a win, 0.5 for a tie",
+}
+
+
+def ratings(board: Mapping[str, Any]) -> str:
+    """Return what the ratings of a leaderboard mean.
+
+    Example:
+        >>> ratings({"method": "elo", "options": {"scale": 400}})
+        'Elo points, in the order of the rows; a lead of 400 means ten points to one'
+    """
+    scale = (board.get("options") or {}).get("scale", 400)
+    return _RATINGS.get(board["method"], "in the scale of the method").format(scale=scale)
+
+
+def told_apart(test: Mapping[str, Any]) -> str:
+    """Return how many of all couples of models certainly differ.
+
+    Example:
+        >>> told_apart({"model_pairs": 1, "told_apart": 1, "confidence_level": 0.95})
+        'The two models certainly differ.'
+    """
+    apart, couples = test["told_apart"], test["model_pairs"]
+    if couples == 1:
+        return "The two models certainly differ." if apart else "The two models may be equal."
+    return f"Of {plural(couples, 'couple')} of models, {count(apart)} certainly differ."
 
 
 def percents(estimate: Mapping[str, Any] | None) -> str:
@@ -169,6 +232,16 @@ def percents(estimate: Mapping[str, Any] | None) -> str:
     return f"{value} ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})".replace(
         "-", "−"
     )
+
+
+def share_of(estimate: Mapping[str, Any], one: str, many: str) -> str:
+    """Return the count behind a share, and of what it is a share.
+
+    Example:
+        >>> share_of({"value": 0.9375, "n": 176}, "pair", "pairs")
+        '165 of 176 pairs'
+    """
+    return f"{count(round((estimate['value'] or 0) * estimate['n']))} of {plural(estimate['n'], one, many)}"
 
 
 def dollars(value: float | None) -> str:
@@ -311,8 +384,8 @@ def who_answers(certificate: Mapping[str, Any]) -> list[str]:
         ...     "calibration": {"composition": {"small": 0.5, "large": 0.3}, "coverage": 0.8},
         ... }):
         ...     print(line.replace("\u00a0", " "))
-        small answers where it is at least 80.0 % sure: 50.0 % of the pairs.
-        What is left goes to large, which answers where it is at least 70.0 % sure: 30.0 % of the pairs.
+        small answers where it is at least 80.0 % sure: 50.0 % of the tested pairs.
+        What is left goes to large, which answers where it is at least 70.0 % sure: 30.0 % of the tested pairs.
         On the other 20.0 % nobody is sure enough: the cascade gives no answer.
     """
     figures = certificate["calibration"]
@@ -327,7 +400,7 @@ def who_answers(certificate: Mapping[str, Any]) -> list[str]:
         how = f"answers where {whom} at least {percent(threshold)} sure"
         start = f"What is left goes to {judge}, which" if lines else judge
         share = figures["composition"].get(judge, 0.0)
-        lines.append(f"{start} {how}: {percent(share) if share else 'none'} of the pairs.")
+        lines.append(f"{start} {how}: {percent(share) if share else 'none'} of the tested pairs.")
     left = 1 - figures["coverage"]
     if left > 0:
         which = f"the other {percent(left)}" if figures["coverage"] else "every pair"
@@ -357,8 +430,13 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "count": count,
     "interval": interval,
     "percents": percents,
+    "declared": declared,
+    "spaced": spaced,
+    "answered": answered,
+    "share_of": share_of,
     "promise": promise,
-    "ties": ties,
+    "ratings": ratings,
+    "told_apart": told_apart,
     "standing": standing,
     "target": target,
     "dollars": dollars,

@@ -12,8 +12,23 @@ import scipy
 from app.core.limits import Limits
 from app.reports.cascade import abstention, cascade_agreement
 from app.reports.correlations import correlation_figures
-from app.reports.judge_details import DIFFICULTIES, difficulty_of, judge_details
-from app.reports.panel import LABELS, Judged, Panel, People, Votes, confusion_of
+from app.reports.judge_details import (
+    DIFFICULTIES,
+    difficulty_of,
+    has_claim,
+    is_right,
+    judge_details,
+    orders,
+)
+from app.reports.panel import (
+    LABELS,
+    Judged,
+    Panel,
+    People,
+    Votes,
+    confusion_of,
+    said_without_plurality,
+)
 from app.reports.schemas import AgreementIn
 from calibration.agreement import (
     agreement_rate,
@@ -58,6 +73,7 @@ def human_agreement(people: People, groups: Groups, most_couples: int) -> dict[s
         "gwets_ac1_without_ties": asdict(gwets_ac1(counts[:, :2], groups)),
         "confusion": _confusion(counts),
         "difficulty": _difficulty(counts),
+        "plurality": _by_plurality(people),
         **_annotator_pairs(people, groups, most_couples),
     }
 
@@ -194,53 +210,61 @@ def _difficulty(counts: IntArray) -> dict[str, int]:
     return {name: int((place == number).sum()) for number, name in enumerate(DIFFICULTIES)}
 
 
-def judge_agreement(
-    people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
-) -> dict[str, Any]:
+def _by_plurality(people: People) -> dict[str, int]:
+    """Return how many pairs people call a, b and a tie, and on how many no label leads."""
+    label, is_open = people.three_way, people.has_no_plurality
+    counted = {name: int(((label == n) & ~is_open).sum()) for n, name in enumerate(LABELS)}
+    return {**counted, "none": int(is_open.sum())}
+
+
+def judge_agreement(panel: Panel, column: int, bootstrap: ClusterBootstrap) -> dict[str, Any]:
     """Return the figures of one judge; an estimate without a single case has the value None."""
+    people, judged = panel.people, panel.judged
     label, decided, groups = judged.label[:, column], people.decided, bootstrap.groups
     three_way, among = people.three_way, (A, B)
+    lost = {"failed": judged.has_failed[:, column]}
     n = int((label != MISSING).sum())
     return {
         "judge": judged.names[column],
         "n": n,
         "agreement": asdict(agreement_rate(decided, label, groups, among=among)),
         "agreement_three_way": asdict(agreement_rate(three_way, label, groups)),
-        **_by_order(people, judged, column, bootstrap),
+        **_by_order(panel, column, bootstrap),
         "cohens_kappa": asdict(cohens_kappa(decided, _without_ties(label), groups)),
         "cohens_kappa_three_way": asdict(cohens_kappa(three_way, label, groups)),
         "coverage": n / len(label) if len(label) else None,
         **_reliability(people, judged, column),
-        "confusion": confusion_of(three_way, label, {"failed": judged.has_failed[:, column]}),
+        "neither": int((label == TIE).sum()),
+        "same_responses": int((panel.is_same & (label != MISSING)).sum()),
+        "confusion": confusion_of(three_way, label, lost),
+        "no_plurality": said_without_plurality(people, label, lost),
         "failures": int(judged.has_failed[:, column].sum()),
         "seen_in_training": int(judged.was_trained[:, column].sum()),
     }
 
 
-def _by_order(
-    people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
-) -> dict[str, Any]:
+def _by_order(panel: Panel, column: int, bootstrap: ClusterBootstrap) -> dict[str, Any]:
     """Return figures that need both orders: consistency, and agreement with people by each order."""
+    people, judged = panel.people, panel.judged
     first, second = judged.first[:, column], judged.second[:, column]
     flags = judged.is_flagged[:, column]
     if flags.any() and (first == MISSING).all() and (second == MISSING).all():
-        return _by_flag(people, judged, column, bootstrap)
+        return _by_flag(panel, column, bootstrap)
     same, groups = np.where(first == second, first, MISSING), bootstrap.groups
     agreement = agreement_rate(people.decided, same, groups, among=(A, B))
     return {
         "agreement_consistent": asdict(agreement),
         "accuracy_mean_of_orders": asdict(_mean_of_orders(people, judged, column, bootstrap)),
         "fleiss_kappa_with_human": asdict(_fleiss_on_screen(people, first, second, groups)),
-        "position_consistency": asdict(position_consistency(first, second, groups)),
+        "position_consistency": asdict(position_consistency(*orders(panel, column), groups)),
     }
 
 
-def _by_flag(
-    people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
-) -> dict[str, Any]:
+def _by_flag(panel: Panel, column: int, bootstrap: ClusterBootstrap) -> dict[str, Any]:
     """Measure records that hold only the common label of both orders, or that they differed."""
+    people, judged = panel.people, panel.judged
     label, flags = judged.label[:, column], judged.is_flagged[:, column]
-    known = label != MISSING
+    known = (label != MISSING) & ~panel.is_same
     common = np.where(flags, MISSING, label)
     agreement = agreement_rate(people.decided, common, bootstrap.groups, among=(A, B))
     unknown = estimate_share(flags, np.zeros_like(flags), bootstrap.groups)
@@ -284,11 +308,10 @@ def _fleiss_on_screen(
 
 
 def _reliability(people: People, judged: Judged, column: int) -> dict[str, Any]:
-    """Compare confidence with agreement on decided pairs; no preference is .5 and wrong."""
-    counted = (people.decided != MISSING) & (judged.label[:, column] != MISSING)
-    said = np.where(judged.prefers_a[:, column], A, B)
-    correct = judged.has_preference[:, column] & (said == people.decided)
-    figures = measure_reliability(judged.confidence[counted, column], correct[counted])
+    """Compare confidence with agreement on the pairs that both decided."""
+    counted = has_claim(people, judged, column)
+    correct = is_right(people, judged, column)[counted]
+    figures = measure_reliability(judged.confidence[counted, column], correct)
     return {
         "expected_calibration_error": figures.expected_calibration_error,
         "brier_score": figures.brier_score,
@@ -382,7 +405,7 @@ def _figures(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> dict[s
 
 
 def _judge(panel: Panel, column: int, bootstrap: ClusterBootstrap, depth: _Depth) -> dict[str, Any]:
-    found = judge_agreement(panel.people, panel.judged, column, bootstrap)
+    found = judge_agreement(panel, column, bootstrap)
     if depth.has_details:
         found |= judge_details(panel, column, bootstrap, depth.epsilon)
     return found

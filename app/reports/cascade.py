@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.reports.judge_details import by_difficulty, difficulty_of
-from app.reports.panel import Cascade, Panel, People, confusion_of
+from app.reports.panel import Cascade, Panel, People, confusion_of, said_without_plurality
 from calibration.agreement import agreement_rate, cohens_kappa, percent_agreement
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import composition
@@ -98,6 +98,7 @@ def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, An
     by = np.where(answered, cascade.answered_by, MISSING)
     label, three_way = np.where(answered, cascade.label, MISSING), people.three_way
     abstained = ~answered & ~cascade.is_missing
+    lost = {"abstained": abstained, "missing": cascade.is_missing}
     return {
         "pairs": len(rest),
         "coverage": asdict(estimate_share(answered, None, groups)),
@@ -107,9 +108,8 @@ def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, An
             cohens_kappa(decided, np.where(label == TIE, MISSING, label), groups)
         ),
         "cohens_kappa_three_way": asdict(cohens_kappa(three_way, label, groups)),
-        "confusion": confusion_of(
-            three_way, label, {"abstained": abstained, "missing": cascade.is_missing}
-        ),
+        "confusion": confusion_of(three_way, label, lost),
+        "no_plurality": said_without_plurality(people, label, lost),
         "by_difficulty": _by_difficulty(people, label, groups),
         "composition": _composition(cascade, by),
         "answered": int(answered.sum()),

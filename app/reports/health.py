@@ -34,7 +34,8 @@ class Line:
     """One line of the card.
 
     `sense` says on which side of it a figure is well; `within` is a distance from 0. `default`
-    holds where no other line is set.
+    holds where no other line is set. `needs` is the data that the figure takes, of which its n
+    counts `unit`.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Line:
     default: float
     figure: Callable[[Figures], Figures]
     meaning: str
+    needs: str
+    unit: Literal["pairs", "people", "verdicts", "votes"] = "pairs"
 
 
 def _flips(judge: Figures) -> Figures:
@@ -71,36 +74,47 @@ def _winning_rate(judge: Figures) -> Figures:
 
 
 WINNING_RATE: Final = "alternative_annotator"
+_BOTH_DECIDED: Final = "pairs that people and judge both decided"
+_PEOPLE_TOO: Final = "pairs that the judge decided, with votes of two people or more"
 LINES: Final = (
     Line("agreement", "Agreement with people", "at_least", 0.75, lambda j: j["agreement"],
-         "pairs on which people and judge both decided"),
+         "pairs on which people and judge both decided", _BOTH_DECIDED),
     Line("kappa", "Cohen's kappa with people", "at_least", 0.5, lambda j: j["cohens_kappa"],
-         "the same, corrected for chance"),
-    Line("agreement_unanimous", "Agreement where people are unanimous", "at_least", 0.85,
-         _unanimous, "pairs with two votes or more, all alike: errors here are the judge's own"),
-    Line("ceiling_difference", "Judge minus one more person, agreement", "at_least", -0.05,
+         "the same, corrected for chance", _BOTH_DECIDED),
+    Line("agreement_unanimous", "Agreement where people all agree", "at_least", 0.85,
+         _unanimous, "pairs with two votes or more, all alike: errors here are the judge's own",
+         "pairs that the judge decided, with two votes or more, all alike"),
+    Line("ceiling_difference", "Judge minus a person, agreement", "at_least", -0.05,
          lambda j: j["ceiling_where_decided"]["difference"],
-         "each against the majority of the other people, where the judge decided"),
-    Line("kappa_difference", "Judge minus one more person, kappa", "at_least", -0.1,
+         "each against the majority of the other people, where the judge decided; n counts votes",
+         _PEOPLE_TOO, "votes"),
+    Line("kappa_difference", "Judge minus a person, kappa", "at_least", -0.1,
          lambda j: j["kappa_ceiling"]["without_ties"]["difference"],
-         "kappa with one person beside that of two people"),
-    Line(WINNING_RATE, "May it replace a person?", "at_least", 0.5, _winning_rate,
-         "share of people beside whom it is not worse by epsilon (alternative annotator test)"),
-    Line("order_flip_rate", "Verdicts that change with the order", "at_most", 0.2, _flips,
-         "pairs whose label is another one when the responses change places"),
+         "kappa with one person beside that of two people", _PEOPLE_TOO),
+    Line(WINNING_RATE, "People it may stand in for", "at_least", 0.5, _winning_rate,
+         "share of people beside whom it is not worse by epsilon (alternative annotator test); "
+         "n counts people", "people whose labels can be held against those of others", "people"),
+    Line("order_flip_rate", "Verdicts that change with order", "at_most", 0.2, _flips,
+         "pairs whose label is another one when the responses change places; equal responses are "
+         "left out", "pairs that the judge was shown in both orders"),
     Line("position_lean", "Lean to the response shown first", "within", 0.1,
-         lambda j: j["position"]["lean"], "share for the first minus share for the second"),
+         lambda j: j["position"]["lean"],
+         "share for the first minus share for the second; n counts verdicts, two a pair",
+         "pairs that the judge was shown in both orders", "verdicts"),
     Line("length_lean", "Lean to the longer response", "within", 0.1, _lean("length"),
-         "how much more often than people it chooses the longer one"),
-    Line("style_lean", "Lean to lists, headings, bold words", "within", 0.1, _lean("style"),
-         "the same for the response with more of them"),
+         "how much more often than people it chooses the longer one",
+         f"{_BOTH_DECIDED}, with texts of unequal length"),
+    Line("style_lean", "Lean to headings, lists, bold", "within", 0.1, _lean("style"),
+         "the same for the response with more of them", f"{_BOTH_DECIDED}, with texts of unequal style"),
     Line("self_preference", "Lean to its own responses", "within", 0.1, _lean("self_preference"),
-         "the same for the response that its own model wrote"),
+         "the same for the response that its own model wrote",
+         "the name of the model whose responses are its own: --own JUDGE=MODEL"),
     Line("calibration_error", "Expected calibration error", "at_most", 0.1,
          lambda j: j["reliability"]["expected_calibration_error"],
-         "how far confidence and agreement lie apart"),
+         "how far confidence and agreement lie apart; no preference is left out", _BOTH_DECIDED),
     Line("failure_share", "Pairs it gives nothing for", "at_most", 0.05,
-         lambda j: j["failure_share"], "refused, timed out, or could not be parsed"),
+         lambda j: j["failure_share"], "refused, timed out, or could not be parsed",
+         "pairs that the judge was asked about"),
 )  # fmt: skip
 NAMES: Final = tuple(line.name for line in LINES)
 
@@ -132,9 +146,10 @@ def health_card(judge: Figures, lines: Mapping[str, float | None]) -> dict[str, 
 def _held(line: Line, at: float | None, judge: Figures) -> dict[str, Any]:
     assert at is not None
     figure = line.figure(judge)
-    outcome = outcome_of(figure, line.sense, at)
+    outcome, remark = outcome_of(figure, line.sense, at), None
     if line.name == WINNING_RATE:
         outcome = _replaces_a_person(judge["alternative_annotator"], at)
+        remark = _too_few_people(figure, judge["alternative_annotator"])
     return {
         "name": line.name,
         "title": line.title,
@@ -143,7 +158,25 @@ def _held(line: Line, at: float | None, judge: Figures) -> dict[str, Any]:
         "line": at,
         "figure": dict(figure),
         "outcome": outcome,
+        "unit": line.unit,
+        "needs": line.needs,
+        "remark": remark,
     }
+
+
+def _too_few_people(figure: Figures, test: Figures) -> str | None:
+    """Say that the test was of fewer people than a share of people takes; None otherwise."""
+    least = test.get("least_annotators")
+    if least is None:
+        because: str | None = test.get("not_tested_because")
+        return because
+    if figure["n"] >= least:
+        return None
+    people = "1 person" if figure["n"] == 1 else f"{figure['n']} people"
+    return (
+        f"{people} could be tested, and it takes {least}, each with {test['least_units']} pairs that "
+        "others labelled, too"
+    )
 
 
 def outcome_of(figure: Figures, sense: Sense, line: float) -> str:

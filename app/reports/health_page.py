@@ -76,6 +76,7 @@ def health_page(card: Figures) -> str:
     return _template().render(
         card=card,
         judge=figures,
+        confusion=confusion_rows(figures),
         lines=[{**line, "strip": _strip(line)} for line in card["lines"]],
         words=WORDS,
         plots=[
@@ -87,6 +88,18 @@ def health_page(card: Figures) -> str:
               "inner_width": _INNER_WIDTH, "inner_height": _INNER_HEIGHT, "strip": _STRIP},
         annotators=figures["alternative_annotator"].get("annotators", [])[:_MOST_ANNOTATORS],
     )  # fmt: skip
+
+
+def confusion_rows(figures: Figures) -> dict[str, Mapping[str, int]]:
+    """Return what was said of what people said, pairs without a majority in a row of their own.
+
+    Reports of earlier versions do not tell these from ties.
+    """
+    rows, open_ = dict(figures["confusion"]), figures.get("no_plurality")
+    if open_ is not None:
+        rows["tie"] = {said: n - open_[said] for said, n in rows["tie"].items()}
+        rows["no majority"] = open_
+    return rows
 
 
 @cache

@@ -24,7 +24,7 @@ from calibration.arrays import FloatArray
 
 PACKAGE: Final = "tribunal-judge"
 # counts up when a figure gets another definition: stored reports keep theirs
-REVISION: Final = 2
+REVISION: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +89,20 @@ async def texts_of(session: AsyncSession, seqs: Sequence[int]) -> Texts:
         seqs: The `pair_seq` of each pair.
     """
     row = {seq: number for number, seq in enumerate(seqs)}
-    counts = np.full((len(seqs), 4), np.nan)
+    counts = np.full((len(seqs), 5), np.nan)
     async for some in datasets.responses(session, seqs):
         measured = await asyncio.to_thread(_measure_all, some)
         counts[[row[seq] for seq in some]] = measured
-    return Texts(*counts.T)
+    longer, marked, ratio, overlap, is_same = counts.T
+    return Texts(longer, marked, ratio, overlap, is_same == 1)
 
 
 def _measure_all(some: Mapping[int, tuple[str, str]]) -> FloatArray:
-    return np.array([measure(*pair) for pair in some.values()]).reshape(-1, 4)
+    return np.array([measure(*pair) for pair in some.values()]).reshape(-1, 5)
 
 
-def measure(response_a: str, response_b: str) -> tuple[float, float, float, float]:
-    """Return the difference of lengths and of marks, the ratio of lengths, the overlap.
+def measure(response_a: str, response_b: str) -> tuple[float, float, float, float, bool]:
+    """Return the differences of lengths and marks, the ratio of lengths, the overlap, and sameness.
 
     The overlap is the F1 of the two bags of words, 2 |a and b| / (|a| + |b|): ROUGE-1 (Lin 2004).
     Two empty responses are alike: both ratios are 1.
@@ -116,4 +117,5 @@ def measure(response_a: str, response_b: str) -> tuple[float, float, float, floa
         float(marks[0] - marks[1]),
         min(lengths) / max(lengths) if max(lengths) else 1.0,
         2 * common / words if words else 1.0,
+        response_a == response_b,
     )

@@ -55,9 +55,13 @@ class People:
     @property
     def three_way(self) -> IntArray:
         """The plurality, a tie where votes have none, `MISSING` without votes."""
-        label = plurality(self.counts)
-        is_open = (label == MISSING) & (self.counts.sum(axis=1) > 0)
-        return np.where(is_open, TIE, label)
+        return np.where(self.has_no_plurality, TIE, plurality(self.counts))
+
+    @property
+    def has_no_plurality(self) -> BoolArray:
+        """The pairs with votes of which no label is the most frequent."""
+        is_open: BoolArray = (plurality(self.counts) == MISSING) & (self.counts.sum(axis=1) > 0)
+        return is_open
 
     @property
     def side(self) -> IntArray:
@@ -163,13 +167,15 @@ class Texts:
 
     `longer` is the length of a minus that of b in characters, `marked` the same of their marks of
     layout (headings, list items, bold words, code blocks). `length_ratio` is the shorter length
-    over the longer one, `overlap` the share of words in common; both lie in [0, 1].
+    over the longer one, `overlap` the share of words in common; both lie in [0, 1]. `is_same` marks
+    pairs of equal responses.
     """
 
     longer: FloatArray
     marked: FloatArray
     length_ratio: FloatArray
     overlap: FloatArray
+    is_same: BoolArray
 
     def take(self, members: BoolArray) -> Texts:
         """Return some of the pairs."""
@@ -191,6 +197,11 @@ class Panel:
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.groups)
+
+    @property
+    def is_same(self) -> BoolArray:
+        """The pairs of equal responses; none where the texts are not known."""
+        return np.zeros(len(self), np.bool_) if self.texts is None else self.texts.is_same
 
     def take(self, members: BoolArray) -> Panel:
         """Return some of the pairs, no longer sliced."""
@@ -260,6 +271,13 @@ def confusion_of(human: IntArray, label: IntArray, lost: Mapping[str, BoolArray]
         }
         for code, (name, row) in enumerate(zip(LABELS, table, strict=True))
     }
+
+
+def said_without_plurality(
+    people: People, label: IntArray, lost: Mapping[str, BoolArray]
+) -> dict[str, int]:
+    """Count what was said of the pairs whose votes have no plurality; arguments as above."""
+    return confusion_of(np.where(people.has_no_plurality, TIE, MISSING), label, lost)["tie"]
 
 
 def _order_labels(shown: FloatArray, p_tie: FloatArray) -> IntArray:

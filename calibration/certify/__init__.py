@@ -7,14 +7,22 @@ from calibration.certify.certify import CertifyOptions, certify_cascade
 from calibration.certify.columns import Decisions, Heard, Pairs, Rule, asked_by, heard
 from calibration.certify.evidence import Counts, shared_counts
 from calibration.certify.panel import FirstVotes, Panel
-from calibration.certify.paths import LARGE, default_shares, stacked_starts
+from calibration.certify.paths import (
+    LARGE,
+    LEARNING_SHARES,
+    STARTS_LARGE,
+    default_shares,
+    stacked_starts,
+)
 from calibration.certify.preferences import certify_pairs, certify_preferences, stacked_evidence
 from calibration.certify.prepare import METHODS, Method, with_set_aside
 from calibration.certify.slices import decide_in_slices
 
 __all__ = [
     "LARGE",
+    "LEARNING_SHARES",
     "METHODS",
+    "STARTS_LARGE",
     "Certificate",
     "CertifyOptions",
     "Counts",

@@ -277,7 +277,7 @@ PortfolioMethod = Literal[
 # Below this number of groups a third of the labels is better spent on the fixed paths.
 LARGE = 600
 # of the groups, those that put the thresholds of a path in order
-_LEARNING_SHARES = {"learned": 0.25, "pareto": 0.5}
+LEARNING_SHARES = {"learned": 0.25, "pareto": 0.5}
 _SHARES: dict[PortfolioMethod, dict[str, float]] = {
     "diagonal": {"diagonal": 1.0},
     "strongest": {"strongest": 1.0},
@@ -289,7 +289,7 @@ _SHARES_SMALL = {"diagonal": 0.75, "strongest": 0.25}
 _SHARES_SMALL_STACKED = {"diagonal": 0.70, "strongest": 0.30}
 _SHARES_LARGE = {"diagonal": 0.50, "strongest": 0.20, "learned": 0.30}
 _STARTS_SMALL = (Start(0.50, 1.0),)
-_STARTS_LARGE = (Start(0.15, 0.2), Start(0.50, 0.8))
+STARTS_LARGE = (Start(0.15, 0.2), Start(0.50, 0.8))
 # of all pairs hardly any are given a wrong verdict where hardly any are given one: every walk passes
 # its first nodes, so it begins at the strictest
 _STARTS_DATASET = (Start(0.0, 1.0),)
@@ -345,7 +345,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         _learned(
             name, shares[name], sample, (*test, scope), (costs, is_shared, is_coarse, top), rng
         )
-        for name in _LEARNING_SHARES
+        for name in LEARNING_SHARES
         if name in shares
     ]
     return [path for path in paths if path is not None]
@@ -380,21 +380,30 @@ def _starts(
         starts = stacked_starts(n_groups)
         return {name: (Start(coverage, 1.0),) for name, coverage in starts.items()}
     is_large = method not in ("sequential", "weighted") and n_groups >= LARGE
-    same = _STARTS_LARGE if is_large else _STARTS_SMALL
+    same = STARTS_LARGE if is_large else _STARTS_SMALL
     if scope == "dataset":
         same = _STARTS_DATASET
     return {"diagonal": same, "strongest": same}
 
 
-def default_shares(n_judges: int, *, is_stacked: bool = False) -> dict[str, float]:
-    """Return each path's part of the failure probability in the default procedure on few labels.
+def default_shares(
+    n_judges: int, *, is_stacked: bool = False, n_groups: int = 1, has_margins: bool | None = None
+) -> dict[str, float]:
+    """Return each path's part of the failure probability in the default procedure.
+
+    Args:
+        n_judges: Number of judges.
+        is_stacked: Judges are heard together.
+        n_groups: Number of labelled groups; by default few.
+        has_margins: Stacked tiers keep a margin, as by default; not for whole data sets.
 
     Example:
         >>> default_shares(3)
         {'diagonal': 0.75, 'strongest': 0.25}
     """
     layout = (Layout.stacked if is_stacked else Layout.raw)(n_judges)
-    return _shares("auto", 1, layout, has_margins=is_stacked)
+    with_margins = is_stacked if has_margins is None else has_margins
+    return _shares("auto", n_groups, layout, has_margins=with_margins)
 
 
 def _shares(
@@ -430,7 +439,7 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     afford few nodes, and the threshold that ends a path on one column.
     """
     costs, is_on_path, is_coarse, top = judges
-    n_learning = round(_LEARNING_SHARES[name] * sample.n_groups)
+    n_learning = round(LEARNING_SHARES[name] * sample.n_groups)
     learning = rows_of_drawn_groups(sample.group, n_learning, rng)
     if not learning.any() or learning.all():
         return None

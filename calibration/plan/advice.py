@@ -19,6 +19,8 @@ from calibration.arrays import FloatArray
 from calibration.binomial import accepted_labels_needed, labels_needed, upper_bound
 from calibration.certify import (
     LARGE,
+    LEARNING_SHARES,
+    STARTS_LARGE,
     Certificate,
     Counts,
     Method,
@@ -204,18 +206,31 @@ def advise_on_dataset(
         answered = float(nodes.counts.answered[best] / nodes.n)
         certifiable = CertifiableTarget(float(bounds[best]), answered)
     for saving in _SAVINGS.tolist():
-        needed = [
-            one
-            for columns, share, _ in _first_paths(scores, agreement, strongest)
-            for one in _needed_at(
-                _of_all(_nodes(*columns, np.array([saving]))),
-                (max_error, failure_probability),
-                share,
-            )
-        ]
+        needed = _needed_to_save(
+            saving, scores, agreement, strongest, (max_error, failure_probability)
+        )
         if needed:
             return Advice(certifiable, min(needed), saving)
     return Advice(certifiable, None)
+
+
+def _needed_to_save(
+    saving: float,
+    scores: FloatArray,
+    agreement: FloatArray,
+    strongest: _Columns | None,
+    target: tuple[float, float],
+) -> list[int]:
+    """Return, by path, with how many labels this share of all pairs is answered."""
+    k, is_stacked = scores.shape[1], strongest is not None
+    many = default_shares(k, is_stacked=is_stacked, n_groups=LARGE, has_margins=False)
+    needed = []
+    for name, (columns, share) in _first_paths(scores, agreement, strongest).items():
+        nodes = _of_all(_nodes(*columns, np.array([saving])))
+        few = [one for one in _needed_at_each(nodes, target, [share]) if one and one < LARGE]
+        more = [one for one in _needed_at_each(nodes, target, [many[name]]) if one is not None]
+        needed += few or [max(one, LARGE) for one in more]
+    return needed
 
 
 def _of_all(nodes: _Nodes) -> _Nodes:
@@ -237,9 +252,9 @@ def advise(  # noqa: PLR0913 - the evidence, the target, and two facts about the
 
     The labels needed are the fewest with which the default procedure passes a node that it may start
     at: the shared threshold, or the last judge's, at the part of the failure probability that this
-    path has; or any node of `certifiable_target`, in the order that 600 labels and more can learn,
-    but then at least 600. Every candidate needs fewer labels for a looser target, so a looser
-    target never needs more.
+    path and start have with so many labels; or, where several judges are heard one at a time, any
+    node of `certifiable_target`, in the order that a quarter of 600 labels and more can learn. Every
+    candidate needs fewer labels for a looser target, so a looser target never needs more.
 
     Args:
         confidence: Shape (n, k), nan where a judge failed.
@@ -264,14 +279,16 @@ def advise(  # noqa: PLR0913 - the evidence, the target, and two facts about the
     certifiable = certifiable_target(confidence, correct, failure_probability)
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     target = target_risk, failure_probability
+    k = scores.shape[1]
     needed = [
         one
-        for columns, share, starts in _first_paths(scores, agreement, strongest)
-        for one in _needed_at_starts(columns, share, starts, target)
+        for name, (columns, share) in _first_paths(scores, agreement, strongest).items()
+        for one in _needed_at_starts(
+            columns, _raw_starts(name, k) if strongest is None else _starts(name, share), target
+        )
     ]
-    # never left out where a start is within reach: what is needed falls as the target is loosened
-    anywhere = _needed_at(_nodes(scores, agreement), target, _LEARNED_SHARE)
-    needed += [max(one, LARGE) for one in anywhere]
+    if strongest is None and k > 1:
+        needed += _needed_to_learn(_nodes(scores, agreement), target)
     fewest = min(needed, default=None)
     if fewest is not None and not has_pool:
         fewest = with_set_aside(fewest)
@@ -366,46 +383,48 @@ _Columns = tuple[ArrayLike, ArrayLike]
 
 
 class _Start(NamedTuple):
-    """A coverage at which a walk starts where there are so many labels."""
+    """A coverage at which a walk starts where there are so many labels, and its part of the level."""
 
     coverage: float
+    share: float
     fewest: int
     most: float
 
 
-_HALF = (_Start(0.5, 1, np.inf),)
-
-
 def _first_paths(
     scores: FloatArray, agreement: FloatArray, strongest: _Columns | None
-) -> list[tuple[_Columns, float, tuple[_Start, ...]]]:
-    """Return the columns of each path of the default procedure, its part of the level, its starts."""
+) -> dict[str, tuple[_Columns, float]]:
+    """Return the columns of each path of the default procedure, and its part of the level."""
     shares = default_shares(scores.shape[1], is_stacked=strongest is not None)
     last = (scores[:, -1:], agreement[:, -1:]) if strongest is None else strongest
     paths = {"diagonal": (scores, agreement), "strongest": last}
-    return [
-        (paths[name], share, _HALF if strongest is None else _starts(name))
-        for name, share in shares.items()
-    ]
+    return {name: (paths[name], share) for name, share in shares.items()}
 
 
 @cache
-def _starts(path: str) -> tuple[_Start, ...]:
+def _starts(path: str, share: float) -> tuple[_Start, ...]:
     """Return the coverages at which a walk along stacked evidence starts, in rising order."""
     sizes = [1, *np.geomspace(65, 1_728, 12).astype(np.int64).tolist()]
     starts = [
-        _Start(stacked_starts(size)[path], size, float(after - 1))
+        _Start(stacked_starts(size)[path], share, size, float(after - 1))
         for size, after in zip(sizes, [*sizes[1:], np.inf], strict=True)
     ]
     return tuple(starts[::-1])
 
 
+def _raw_starts(path: str, n_judges: int) -> tuple[_Start, ...]:
+    """Return the same for judges that are heard one at a time."""
+    few, many = (default_shares(n_judges, n_groups=n)[path] for n in (1, LARGE))
+    large = [_Start(one.coverage, many * one.weight, LARGE, np.inf) for one in STARTS_LARGE]
+    return tuple(sorted([_Start(0.5, few, 1, LARGE - 1), *large]))
+
+
 def _needed_at_starts(
-    columns: _Columns, share: float, starts: tuple[_Start, ...], target: tuple[float, float]
+    columns: _Columns, starts: tuple[_Start, ...], target: tuple[float, float]
 ) -> list[int]:
     """Return the numbers of labels with which a walk that starts there passes its first node."""
-    nodes = _nodes(*columns, np.array([start.coverage for start in starts]))
-    needed = _needed_at_each(nodes, target, share)
+    nodes = _nodes(*columns, np.array([start.coverage for start in starts]), begins=True)
+    needed = _needed_at_each(nodes, target, [start.share for start in starts])
     return [
         max(one, start.fewest)
         for one, start in zip(needed, starts, strict=False)
@@ -413,23 +432,33 @@ def _needed_at_starts(
     ]
 
 
-def _needed_at(nodes: _Nodes, target: tuple[float, float], share: float) -> list[int]:
-    return [one for one in _needed_at_each(nodes, target, share) if one is not None]
+def _needed_to_learn(nodes: _Nodes, target: tuple[float, float]) -> list[int]:
+    """Return with how many labels a learned order may pass these nodes: a part of them teaches it."""
+    needed = _needed_at_each(nodes, target, [_LEARNED_SHARE] * nodes.counts.answered.size)
+    left = 1.0 - LEARNING_SHARES["learned"]
+    return [max(int(np.ceil(one / left)), LARGE) for one in needed if one is not None]
 
 
-def _needed_at_each(nodes: _Nodes, target: tuple[float, float], share: float) -> list[int | None]:
+def _needed_at_each(
+    nodes: _Nodes, target: tuple[float, float], shares: Sequence[float]
+) -> list[int | None]:
     target_risk, failure_probability = target
     return [
         labels_needed(lost / answered, answered / nodes.n, target_risk, share * failure_probability)
-        for answered, lost in zip(
-            nodes.counts.answered.tolist(), nodes.counts.lost.tolist(), strict=True
+        for answered, lost, share in zip(
+            nodes.counts.answered.tolist(), nodes.counts.lost.tolist(), shares, strict=False
         )
     ]
 
 
 def _nodes(
-    confidence: ArrayLike, correct: ArrayLike, coverages: FloatArray | None = None
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    coverages: FloatArray | None = None,
+    *,
+    begins: bool = False,
 ) -> _Nodes:
+    """Return the counts at these coverages; `begins`: where walks begin that would begin there."""
     coverages = _COVERAGES if coverages is None else coverages
     sample = checked_sample(confidence, correct)
     if not sample.n:
@@ -437,5 +466,9 @@ def _nodes(
     largest = np.sort(sample.confidence.max(axis=1))[::-1]
     rank = np.ceil(coverages * sample.n - 1e-9).astype(np.int64) - 1
     thresholds = largest[rank]
+    if begins:
+        # where fewer pairs can be answered at all, a walk begins at the last threshold that there is
+        answerable = largest[largest > -np.inf]
+        thresholds = np.maximum(thresholds, answerable[-1] if answerable.size else -np.inf)
     thresholds = thresholds[thresholds > -np.inf]
     return _Nodes(shared_counts(sample.confidence, sample.loss, thresholds), sample.n)

@@ -232,7 +232,7 @@ def _labels(reply: Reply, reading: Reading) -> LabelProbabilities | JudgeFailure
     text = visible(reply.text)
     if text is None or (not text.strip() and reply.reasoning):
         return unparseable(_THINKING)
-    said = _find_label(text, reading.matcher, is_cut=_is_cut(reply))
+    said = _find_label(text, reading.matcher, is_cut=is_cut(reply))
     if not any(position.top is not None for position in reply.positions):
         return unparseable(_no_label(text)) if said is None else _vote(said.label, reading)
     if said is None:
@@ -272,7 +272,8 @@ def _seen(token: str) -> str:
     return (visible(bare(token)) or "").strip()
 
 
-def _is_cut(reply: Reply) -> bool:
+def is_cut(reply: Reply) -> bool:
+    """Return whether a limit on its length ended a reply."""
     return (reply.finish_reason or "").lower() in _CUT
 
 
@@ -378,7 +379,7 @@ def _position_of(said: _Said, text: str, reply: Reply, matcher: LabelMatcher) ->
         # the server cut the reasoning out of the text, and the tokens do not say where it ends
         start = _MARKUP.sub(lambda match: " " * len(match.group()), whole).rfind(text.strip())
     seen = visible(whole[start:]) if start >= 0 else None
-    found = None if seen is None else _find_label(seen, matcher, is_cut=_is_cut(reply))
+    found = None if seen is None else _find_label(seen, matcher, is_cut=is_cut(reply))
     if found is None or found.label != said.label:
         return None
     index = bisect_right(list(accumulate(map(len, tokens))), start + found.start)

@@ -141,6 +141,21 @@ class Bodies:
         """The most tokens that one call may be billed for as its answer."""
         return _most_tokens({**self._common(), **self._settings.extra_body})
 
+    @property
+    def limit(self) -> tuple[str, int] | None:
+        """The setting that ends an answer and its tokens, as the configuration names them."""
+        own = self._settings.extra_body
+        sent = {name: value for name, value in self._common().items() if name not in own}
+        limits = [
+            (tokens, name)
+            for name, value in (
+                *((f"extra_body.{name}", own.get(name)) for name in sorted(LIMITS)),
+                *(("max_tokens", sent.get(name)) for name in sorted(LIMITS)),
+            )
+            if (tokens := _positive(value))
+        ]
+        return min(limits)[::-1] if limits else None
+
     def most_reason_tokens(self, tokens: int) -> int:
         """Return the most tokens that a call for a reason may be billed for."""
         return _most_tokens(self._common_of_reason(tokens))

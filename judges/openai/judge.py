@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from judges.base import JudgeHealth, JudgeSpec, announce_call, current_exchange, exchange
 from judges.budget import Asks
-from judges.openai.answers import Reading, labels_of_reply, verbalized_labels, visible
+from judges.openai.answers import Reading, is_cut, labels_of_reply, verbalized_labels, visible
 from judges.openai.batches import ProviderBatches
 from judges.openai.bodies import Bodies
 from judges.openai.calls import CallFailed, Halt, Spent
@@ -39,7 +39,7 @@ from judges.reasons import (
     failed_reason,
     reason_of,
 )
-from judges.types import JudgeFailure, Label, Pair, Score
+from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
 
 
 class OpenAIJudge:
@@ -257,6 +257,7 @@ class OpenAIJudge:
             )
         said = self._labels_of(reply)
         if isinstance(said, JudgeFailure):
+            said = self._advised(said, reply)
             halt.failure = halt.failure or said
         differs = reply.model is not None and reply.model != self._settings.model
         flags = [f"model_differs:{reply.model[:80]}"] if differs and reply.model else []
@@ -270,6 +271,17 @@ class OpenAIJudge:
             flags=tuple(flags),
             batched=spent.batched,
         )
+
+    def _advised(self, failure: JudgeFailure, reply: Reply) -> JudgeFailure:
+        """Add to a failure which setting cut the reply off, and after how many tokens."""
+        if failure.kind is not FailureKind.UNPARSEABLE or not is_cut(reply):
+            return failure
+        after = "" if reply.usage is None else f" after {reply.usage.completion:,} tokens"
+        limit = self._server.bodies.limit
+        by = "the server: set max_tokens"
+        if limit is not None:
+            by = f"{limit[0]} = {limit[1]}: raise it"
+        return replace(failure, detail=f"{failure.detail}; cut off{after} by {by}")
 
     def _labels_of(self, reply: Reply) -> LabelProbabilities | JudgeFailure:
         if self._settings.confidence == "verbalized":

@@ -79,6 +79,9 @@ _ON_PURPOSE = (
 _MEANT = (
     r'/method: "auto" is now "auto_raw"$',
     r"/example_prompts: \d+ is now \d+$",
+    # what is advised is said in other words
+    r"/advice/text: ",
+    r"/refusal/(tried|would_help): ",
     # ends of intervals that covered too little; no value has changed
     r"^/new leaderboard/rows/\d/win_rate/(low|high): ",
     r"^/late report/human/annotator_pairs/\d/agreement(_without_ties)?/(low|high): ",

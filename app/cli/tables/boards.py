@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from app.cli.console import estimate, number, percent, promised, short, state_of, value
-from app.cli.tables.certificates import why_it_ended
+from app.cli.tables.certificates import answered, why_it_ended
 from app.cli.tables.layout import Body, Screen, Table, escape
 from app.judgments.in_words import why_unanswered
+from app.pages.words import ratings, told_apart
 
 _LEFT_OUT = (
     "abstained", "failed", "missing", "unlabelled", "undecided", "without_models", "same_model",
@@ -94,18 +95,25 @@ def _pairs(row: Body) -> int:
 
 
 def _ground(body: Body) -> str:
-    """Say in a line or two what a leaderboard rests on."""
+    """Say in a few lines what a leaderboard rests on, and what its ratings mean."""
     rests_on = body["rests_on"]
     text = (
         f"{body['method']} by {body['source']} over {body['pairs']} pairs, "
         f"{body['abstained']} abstained ({body['id']})"
     )
+    if body["rows"]:
+        text += f"\nrating: {ratings(body)}"
+    if (test := body.get("ranking_test")) and body.get("rankable"):
+        text += f"\n{told_apart(test)}"
     certificate = body.get("certificate_now")
     if certificate is not None:
         state = "revoked" if certificate.get("revoked_at") else certificate["status"]
         text += f"\ncertificate {certificate['id']}: {state} now; promise {body.get('promise')}"
     if rests_on.get("label_set_hash"):
-        text += f"\nlabels {rests_on['label_set_hash'][:16]}"
+        text += (
+            f"\nfingerprint of its labels: {rests_on['label_set_hash'][:16]} (boards on the same "
+            "labels have the same)"
+        )
     return escape(text)
 
 
@@ -149,6 +157,9 @@ def comparison(console: Screen, body: Body) -> None:
 
 _SIGNS = {"at_least": ">=", "at_most": "<=", "within": "+-"}
 _WORDS = {"pass": "passed", "fail": "FAILED", "not_enough_evidence": "not enough evidence"}
+_OUTCOMES = {**_WORDS, "not_enough_evidence": "open"}
+# a sentence on each of more judges is not read; the table has them all
+_MOST_SENTENCES: Final = 6
 
 
 def report(console: Screen, body: Body) -> None:
@@ -156,12 +167,18 @@ def report(console: Screen, body: Body) -> None:
     human = body["human"]
     console.print(
         f"report {body['id']}: {body['pairs']} pairs, {human['labels']} labels by "
-        f"{human['annotators']} annotators; people agree "
-        f"{estimate(human['percent_agreement'])}, Krippendorff's alpha "
-        f"{estimate(human['krippendorff_alpha'])}"
+        f"{human['annotators']} annotators"
     )
+    alpha = f"; Krippendorff's alpha {estimate(human['krippendorff_alpha'])}"
+    console.print(f"{_among_people(human)}{alpha}")
+    if line := _pluralities(human):
+        console.print(line)
+    if len(body["judges"]) <= _MOST_SENTENCES:
+        for judge in body["judges"]:
+            console.print(escape(_in_a_sentence(judge, body["pairs"])))
     _judges(console, body["judges"])
     _leans(console, body["judges"])
+    _beside_people(console, body["judges"])
     if body.get("judge_pairs"):
         _judge_pairs(console, body["judge_pairs"])
     _correlations(console, body.get("correlations"))
@@ -186,15 +203,56 @@ def _correlations(console: Screen, found: Body | None) -> None:
             console.print(shown)
 
 
+def _among_people(human: Body) -> str:
+    """Say how often two people agree, on the basis of a judge's agreement first."""
+    if not human["percent_agreement"]["n"]:
+        return "no pair has votes of two people"
+    whole = f"{_counted(human['percent_agreement'], 'couples of votes')} with ties as a class"
+    decided = human.get("percent_agreement_without_ties")
+    # an earlier version stored no figure without ties
+    first = f"{_counted(decided, 'couples of votes for a or b')}, " if decided else ""
+    return f"people agree {first}{whole}"
+
+
+def _counted(share: Body, of: str) -> str:
+    """Return a share as a count of what it is a share of, and its value with the interval."""
+    agreeing = round((share["value"] or 0.0) * share["n"])
+    return f"on {agreeing} of {share['n']} {of} ({estimate(share)})"
+
+
+def _pluralities(human: Body) -> str:
+    """Say how many pairs people decided; nothing for what an earlier version stored."""
+    counts = human.get("plurality")
+    if not counts:
+        return ""
+    open_ = f", no majority on {counts['none']} (counted as ties where ties are a class)"
+    return (
+        f"people prefer a or b on {counts['a'] + counts['b']} pairs, call {counts['tie']} a tie"
+        f"{open_ if counts['none'] else ''}"
+    )
+
+
+def _in_a_sentence(judge: Body, n_pairs: int) -> str:
+    """Say on how many pairs a judge agrees, of how many, and on how many it says neither."""
+    said = f"{judge['judge']} agrees {_counted(judge['agreement'], 'pairs that both decided')}"
+    if judge.get("neither"):
+        said += f"; a tie or no preference on {judge['neither']} of its {judge['n']} verdicts"
+    return said + (f"; no verdict on {n_pairs - judge['n']} pairs" if n_pairs > judge["n"] else "")
+
+
 def _judges(console: Screen, judges: Sequence[Body]) -> None:
-    columns = ("judge", "n", "agreement", "kappa", "coverage", "order kept", "ECE", "failed")
-    shown = Table(*columns, drops=("ECE", "order kept", "coverage", "kappa"))
+    columns = (
+        "judge", "both decided", "agreement", "kappa", "neither", "scored", "order kept", "ECE", "failed",
+    )  # fmt: skip
+    drops = ("scored", "neither", "ECE", "order kept", "kappa")
+    shown = Table(*columns, drops=drops)
     for row in judges:
         shown.add_row(
             row["judge"],
             str(row["agreement"]["n"]),
             estimate(row["agreement"]),
             _three(value(row["cohens_kappa"])),
+            str(row.get("neither", "-")),
             percent(value(row["coverage"])),
             percent(value(row["position_consistency"])),
             _three(value(row["expected_calibration_error"])),
@@ -205,8 +263,8 @@ def _judges(console: Screen, judges: Sequence[Body]) -> None:
 
 
 def _leans(console: Screen, judges: Sequence[Body]) -> None:
-    """Show the biases of judges, and how each compares with one more person."""
-    shown = Table("judge", "first shown", "longer", "own", "beside a person")
+    """Show the biases of judges."""
+    shown = Table("judge", "first shown", "longer", "own")
     rows = [row for row in judges if "position" in row]
     for row in rows:
         length = row.get("length", {}).get("lean", {"value": None})
@@ -215,10 +273,29 @@ def _leans(console: Screen, judges: Sequence[Body]) -> None:
             estimate(row["position"]["lean"]),
             estimate(length),
             estimate(row["self_preference"]["lean"]),
-            estimate(row["ceiling_where_decided"]["difference"]),
         )
     if rows:
         console.print("how much more often than people a judge takes the response that is")
+        console.print(shown)
+
+
+def _beside_people(console: Screen, judges: Sequence[Body]) -> None:
+    """Show how judges agree with people, beside one more person on the same votes."""
+    columns = ("judge", "votes", "judge agrees", "a person agrees", "difference")
+    shown = Table(*columns, drops=("votes",))
+    rows = [
+        row
+        for row in judges
+        if "ceiling_where_decided" in row and row["ceiling_where_decided"]["difference"]["n"]
+    ]
+    for row in rows:
+        found = row["ceiling_where_decided"]
+        figures = (estimate(found[name]) for name in ("judge", "people", "difference"))
+        shown.add_row(row["judge"], str(found["difference"]["n"]), *figures)
+    if rows:
+        console.print(
+            "how often each agrees with the majority of the other people: the judge, and one more person"
+        )
         console.print(shown)
 
 
@@ -239,11 +316,18 @@ def _judge_pairs(console: Screen, pairs: Sequence[Body]) -> None:
 
 def _cascade(console: Screen, body: Body) -> None:
     found = body["cascade"]
+    left_out = found["excluded_calibration_pairs"]
+    if left_out and not found["pairs"]:
+        console.print(
+            f"cascade: the certificate was made from all these pairs ({left_out}), so none is left on "
+            "which it could be measured; a report on another --part measures it"
+        )
+        return
     shares = ", ".join(f"{judge} {percent(s)}" for judge, s in found["composition"].items())
+    agrees = _counted(found["agreement"], "answered pairs that people decided")
     console.print(
-        f"cascade: coverage {estimate(found['coverage'])}, agreement of the given verdicts "
-        f"{estimate(found['agreement'])}; answered by {escape(shares)}; relative cost "
-        f"{percent(found['relative_cost'])}; {found['excluded_calibration_pairs']} pairs of the "
+        f"cascade: coverage {estimate(found['coverage'])}; it agrees {agrees}; answered by "
+        f"{escape(shares)}; relative cost {percent(found['relative_cost'])}; {left_out} pairs of the "
         "calibration left out"
     )
     held = body.get("abstention")
@@ -258,8 +342,8 @@ def _cascade(console: Screen, body: Body) -> None:
 def _group(console: Screen, part: Body, field: str | None) -> None:
     human = part["human"]
     console.print(
-        f"\n{escape(str(field or 'group'))} {escape(part['group'])}: {part['pairs']} pairs; people "
-        f"agree {estimate(human['percent_agreement'])}"
+        f"\n{escape(str(field or 'group'))} {escape(part['group'])}: {part['pairs']} pairs; "
+        f"{_among_people(human)}"
     )
     _judges(console, part["judges"])
     if part.get("judge_pairs"):
@@ -271,24 +355,31 @@ def _group(console: Screen, part: Body, field: str | None) -> None:
 def health(console: Screen, card: Body) -> None:
     """Show a judge's health card: each figure, its line, and the outcome."""
     counts = card["counts"]
+    missing = [line for line in card["lines"] if not line["figure"]["n"]]
     console.print(
         f"{escape(card['judge'])} on {escape(card['dataset'])}: [bold]{_WORDS[card['outcome']]}"
         f"[/bold]; {counts['pass']} lines passed, {counts['fail']} failed, "
-        f"{counts['not_enough_evidence']} without enough evidence (report {card['report']})"
+        f"{counts['not_enough_evidence']} open (not enough evidence), {len(missing)} without data "
+        f"(report {card['report']})"
     )
     if card["not_judged"]:
         console.print(f"[yellow]no data:[/] {escape(card['not_judged'])}")
-    shown = Table("figure", "n", "value", "line", "outcome", drops=("n", "line"))
+    shown = Table("figure", "value", "line", "outcome", "n", drops=("n",))
     for line in card["lines"]:
         figure = line["figure"]
         shown.add_row(
             line["title"],
-            str(figure["n"]),
             estimate(figure),
             f"{_SIGNS[line['sense']]} {short(line['line'])}",
-            _WORDS[line["outcome"]] if figure["n"] else "no data",
+            _OUTCOMES[line["outcome"]] if figure["n"] else "no data",
+            str(figure["n"]),
         )
     console.print(shown)
+    for line in card["lines"]:
+        needs = None if line["figure"]["n"] else line.get("needs")
+        why = line.get("remark") or (needs and f"no data; it takes {needs}")
+        if why and not card["not_judged"]:
+            console.print(escape(f"{line['title']}: {why}"))
 
 
 def datasets(console: Screen, page: Body) -> None:
@@ -307,14 +398,14 @@ def datasets(console: Screen, page: Body) -> None:
 def calibrations(console: Screen, page: Body) -> None:
     """Show certificates and their state."""
     table = Table(
-        "calibration", "status", "made", "target", "lower bound", "coverage", "hears", "shift", "judges",
-        drops=("made", "judges", "shift", "hears", "coverage", "lower bound"),
+        "calibration", "status", "made", "target", "lower bound", "answered of tested", "hears", "shift",
+        "judges", drops=("made", "judges", "shift", "hears", "lower bound", "answered of tested"),
     )  # fmt: skip
     for one in page["data"]:
         found = one.get("calibration") or {}
         table.add_row(
             one["id"], state_of(one), _made(one), promised(one), percent(found.get("agreement_lower_bound")),
-            percent(found.get("coverage")), one.get("columns") or "-", _margin(one),
+            answered(found) if one["status"] == "certified" else "-", one.get("columns") or "-", _margin(one),
             ", ".join(tier["judge"] for tier in one.get("thresholds", [])) or "-",
         )  # fmt: skip
     console.print(table)
@@ -331,17 +422,26 @@ def _margin(certificate: Body) -> str:
     return "none" if shown == "1.00" else shown
 
 
+def _promise_in_short(batch: Body) -> str:
+    """Return what a batch promises, and of how many pairs if not of all."""
+    promise: str = batch["promise"]
+    if promise != "certified" or batch.get("promise_note") is None:
+        return promise
+    promised = batch["promised_pairs"]
+    return f"{promise} for {promised}" if promised else "for none"
+
+
 def batches(console: Screen, page: Body) -> None:
     """Show batches and their progress."""
     table = Table(
-        "batch", "made", "status", "pairs", "done", "failed", "promise", "cost USD",
-        drops=("made", "cost USD", "promise", "pairs"),
+        "batch", "made", "status", "done", "failed", "promise", "cost USD",
+        drops=("made", "promise", "failed", "cost USD"),
     )  # fmt: skip
     for one in page["data"]:
         counts, cost = one["request_counts"], one["cost_usd"]
         table.add_row(
-            one["id"], _made(one), one["status"], str(counts["total"]), str(counts["completed"]),
-            str(counts["failed"]), one["promise"], "-" if cost is None else f"{cost:.4f}",
+            one["id"], _made(one), one["status"], f"{counts['completed']}/{counts['total']}",
+            str(counts["failed"]), _promise_in_short(one), "-" if cost is None else f"{cost:.4f}",
         )  # fmt: skip
     console.print(table)
 

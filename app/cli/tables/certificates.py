@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from app.calibrations.wording import COUNTS, as_percent, changed_labels_note, share_in_words
 from app.cli.console import has_ended, promised, rejections, state_of
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
@@ -56,61 +57,99 @@ def _short(text: str) -> str:
 
 
 def certificate(console: Screen, body: Body) -> None:
-    """Show a certificate: how it stands now, then the claim, then what it rests on."""
+    """Show a certificate: how it stands now, the promise in short, and what it rests on."""
     state = state_of(body)
     colour = "green" if state == "certified" else "red"
     console.print(f"certificate {body['id']}: [bold {colour}]{state}[/]")
     _since(console, body)
     if "calibration" not in body:
         return
-    console.print(escape(body["claim"]))
+    # a server of an earlier version has the long promise alone
+    said = (body.get("summary") or body["claim"], body.get("answers"))
+    console.print(escape(" ".join(filter(None, said))))
     found = body["calibration"]
-    is_certified = body["status"] == "certified"
-    table = Table("judge", "threshold", "answers")
+    _judges(console, body)
+    _test(console, body)
+    if refused := body.get("refusal"):
+        console.print(escape(f"{refused['tried']} {refused['would_help']}"))
+    for one in body.get("same_labels", ()):
+        console.print(escape(f"from the same labels {one['id']} is certified: {one['summary']}"))
+    _contributions(console, body.get("contributes"))
+    _panel(console, body.get("panel"))
+    _left_out(console, found)
+    judge_failures(console, found["failures"])
+    if body["status"] != "certified":
+        _advice(console, body)
+    _parts(console, body.get("certificates", []))
+    if body["status"] == "certified" and "summary" in body:
+        console.print(f"the promise word by word: tribunal calibrations show {body['id']} --words")
+
+
+def _judges(console: Screen, body: Body) -> None:
+    """Show from which confidence each judge answers, and how many of the tested pairs."""
+    found = body["calibration"]
+    table = Table("judge", "threshold", f"answers of {found['pairs']} tested")
     for tier in body["thresholds"]:
+        is_certified = body["status"] == "certified"
         share = found["composition"].get(tier["judge"]) if is_certified else None
         table.add_row(tier["judge"], _number(tier["threshold"]), _percent(share))
     console.print(table)
+
+
+def _test(console: Screen, body: Body) -> None:
+    """Show what the test of the thresholds found."""
+    found = body["calibration"]
     tested = f"tested on {found['pairs']} pairs of {found['groups']} groups"
     figures = (
         f"answered {found['answered']} ({_percent(found['coverage'])}), disagreed on "
         f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}"
     )
-    if is_certified:
+    if body["status"] == "certified":
         console.print(f"{tested}: {figures}, {_lower_bound(body)}")
     elif found["answered"]:
         console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
     else:
         console.print(f"{tested}: no thresholds passed")
-    if refused := body.get("refusal"):
-        console.print(escape(f"{refused['tried']} {refused['would_help']}"))
-    _contributions(console, body.get("contributes"))
-    _panel(console, body.get("panel"))
-    _left_out(console, found)
-    judge_failures(console, found["failures"])
-    if not is_certified:
-        _advice(console, body["advice"])
-    for part in body.get("certificates", []):
+
+
+def _parts(console: Screen, parts: Sequence[Body]) -> None:
+    """Show the certificates of slices, or of the targets of a menu."""
+    for part in parts:
         name = "" if part["slice"] is None else f"{part['slice']!r} "
         target = part["target_agreement"]
         at = f"error {part['max_error']:g}" if target is None else f"{target:g}"
+        figures = part["calibration"]
+        answers = f", answers {share_in_words(figures)}" if part["status"] == "certified" else ""
+        console.print(f"  {escape(name)}at {at}: {part['status']}{answers}")
+
+
+def answered(found: Body) -> str:
+    """Return how many of the pairs that tested a certificate are answered."""
+    share = _percent(found["coverage"])
+    # a server of an earlier version counts no pairs of a plan
+    return share if "pairs" not in found else f"{found['answered']} of {found['pairs']} ({share})"
+
+
+def certificate_word_by_word(console: Screen, body: Body) -> None:
+    """Show a certificate and the whole of its promise."""
+    certificate(console, body)
+    if claim := body.get("claim"):
+        console.print(escape(claim))
+
+
+def _advice(console: Screen, body: Body) -> None:
+    advice, confidence = body["advice"], as_percent(1 - body["failure_probability"])
+    is_whole = "certifiable_error" in advice
+    bound = advice["certifiable_error" if is_whole else "certifiable_agreement"]
+    # a bound that a coin reaches shows nothing
+    if bound is not None and (bound < 0.5) == is_whole:
+        what = "an error of at most" if is_whole else "an agreement of at least"
         console.print(
-            f"  {escape(name)}at {at}: {part['status']}, coverage "
-            f"{_percent(part['calibration']['coverage'])}"
+            f"with {confidence} confidence these labels show {what} {_percent(bound)} where "
+            f"{_percent(advice['certifiable_coverage'])} of the pairs that count are answered (the best "
+            "of several bounds that hold together, and no promise)"
         )
-
-
-def _advice(console: Screen, advice: Body) -> None:
-    share = (
-        f"an error of {_percent(advice['certifiable_error'])} of all pairs or less"
-        if "certifiable_error" in advice
-        else f"agreement of {_percent(advice['certifiable_agreement'])} or more"
-    )
-    console.print(
-        f"these labels show: {share} at "
-        f"coverage {_percent(advice['certifiable_coverage'])} (a bound; to certify it may take "
-        f"more labels). {escape(advice['text'])}"
-    )
+    console.print(escape(advice["text"]))
 
 
 def _since(console: Screen, body: Body) -> None:
@@ -119,8 +158,6 @@ def _since(console: Screen, body: Body) -> None:
         console.print(f"[red]{escape(line)}[/]")
     _its_life(console, body)
     if changed := body.get("labels_changed"):
-        from app.calibrations.wording import changed_labels_note
-
         console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
 
 
@@ -200,12 +237,12 @@ def _contributions(console: Screen, contributes: Sequence[Body] | None) -> None:
     if not contributes:
         return
     console.print(
-        "judges are heard together; on all labelled pairs, had one of them failed everywhere:"
+        "judges are heard together; on the labelled pairs that count, had one of them failed everywhere:"
     )
     for one in contributes:
         console.print(
             escape(
-                f"  without {one['judge']}: coverage {_percent(one['coverage_without'])}, agreement "
+                f"  without {one['judge']}: answers {_percent(one['coverage_without'])}, agreement "
                 f"{_percent(one['agreement_without'])} (it is asked about {_percent(one['asked'])})"
             )
         )
@@ -251,7 +288,7 @@ def judge_failures(console: Screen, judges: Mapping[str, Body]) -> None:
 def plan(console: Screen, body: Body) -> None:
     """Show the frontier."""
     table = Table(
-        "target", "status", "coverage", "agreement", "cost/pair", "rel. cost", "labels needed",
+        "target", "status", "answered of tested", "agreement", "cost/pair", "rel. cost", "labels needed",
         drops=("rel. cost", "cost/pair", "agreement"),
     )  # fmt: skip
     for row in body["frontier"]:
@@ -259,17 +296,14 @@ def plan(console: Screen, body: Body) -> None:
         table.add_row(
             promised(row),
             row["status"],
-            _percent(row["coverage"]),
+            answered(row),
             _percent(row["agreement"]),
             _number(row["cost_per_pair"]),
             _percent(row["relative_cost"]),
             "more would not do" if needed is None else f"{needed}{_saving(row)}",
         )
     console.print(table)
-    console.print(
-        "labels needed: with so many in all, the target is certified in 4 of 5 draws of such labels; "
-        "these labels may be luckier, or less lucky"
-    )
+    console.print(_labels_needed(body))
     for row in body["frontier"]:
         if other := row.get("cheapest"):
             console.print(
@@ -278,9 +312,20 @@ def plan(console: Screen, body: Body) -> None:
             )
     if any("saving" in row for row in body["frontier"]):
         console.print(
-            "coverage is the share of labels that people are saved, of pairs beyond the labelled ones"
+            "the share answered is the share of labels that people are saved, of pairs beyond the labelled "
+            "ones"
         )
     console.print(escape(body["claim"]))
+
+
+def _labels_needed(body: Body) -> str:
+    """Explain the number of labels that a plan names."""
+    counted, labelled = body["groups"], body.get("labelled_groups")
+    here = "" if labelled is None else f"; here {counted} of {labelled} labelled groups count"
+    return (
+        "labels needed: with so many labelled groups that count, the target is certified in about 4 of 5 "
+        f"draws of such labels ({COUNTS}){here}. These labels may be luckier, or less lucky"
+    )
 
 
 def _saving(row: Body) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.cli.console import number as _number
 from app.cli.tables.certificates import judge_failures
 from app.cli.tables.layout import Body, Screen, Table, escape
-from app.judgments.in_words import said_together
+from app.judgments.in_words import promised_in_words, said_together
 
 _UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
 NO_LOGPROBS = "no_logprobs"
@@ -46,12 +46,11 @@ def verdicts(console: Screen, body: Body) -> None:
             f"{NO_LOGPROBS}: the judge's server gave no log-probabilities, so that each answer counts "
             "as wholly sure; such a judge needs a certificate of its own"
         )
-    if body["calibration_pairs"]:
-        console.print(
-            f"the certificate knows the prompts of {body['calibration_pairs']} of these pairs: its "
-            "promise is for others"
-        )
     given = body["verdicts"]
+    promised = [one for one in given if one["promise"] == "certified"]
+    known = sum(one["calibration_pair"] for one in promised)
+    if promised and (note := promised_in_words(len(promised), len(promised) - known)):
+        console.print(note)
     if is_without_thresholds(given):
         _no_thresholds(console, given[0]["calibration"])
     _troubles(console, body)
@@ -133,7 +132,7 @@ def batch(console: Screen, body: Body) -> None:
     console.print(
         f"batch {body['id']}: [bold]{body['status']}[/], {counts['total']} pairs: "
         f"{counts['accepted']} answered, {counts['abstained']} abstained, "
-        f"{counts['failed']} failed; cost {_cost(body)}; promise {body['promise']}"
+        f"{counts['failed']} failed; cost {_cost(body)}; promise {_promise_of(body)}"
     )
     for tier in body["progress"]["tiers"]:
         if cut_off := tier.get("cut_off"):
@@ -153,14 +152,21 @@ def batch(console: Screen, body: Body) -> None:
             f"they abstained{_next_pair(body)}; judging them would cost {cost} (--retry {body['id']} --budget-usd ..., "
             f"which counts the {body['spent_usd']:.4f} USD that are spent)"
         )
-    if body["calibration_pairs"]:
-        console.print(
-            f"the certificate knows {body['calibration_pairs']} of these pairs or their prompts: "
-            "its promise is for others (the other --part of a certificate made on one leaves them out)"
-        )
+    if note := body.get("promise_note"):
+        console.print(escape(note))
     if could_answer_nothing(body):
         _no_thresholds(console, body["calibration"])
     _troubles(console, body)
+
+
+def _promise_of(body: Body) -> str:
+    """Return what the verdicts of a batch promise, and of how many pairs if not of all."""
+    promise: str = body["promise"]
+    # a server of an earlier version does not say of how many
+    if promise != "certified" or body.get("promise_note") is None:
+        return promise
+    promised = body["promised_pairs"]
+    return f"{promise} for {promised or 'none'} of {promised + body['calibration_pairs']} pairs"
 
 
 def _cost(body: Body) -> str:

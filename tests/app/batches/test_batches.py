@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from io import StringIO
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.cli.tables import verdicts as verdict_tables
+from app.cli.tables.layout import Screen
 from app.core.settings import Settings
 from app.main import create_app
 from tests.app.rows import certify, labelled_rows, upload
@@ -182,8 +185,24 @@ async def test_a_batch_says_which_pairs_its_certificate_knows(client: httpx.Asyn
     assert batch["calibration_pairs"] == 100
     ended = await wait_for(client, batch["id"])
     assert (ended["status"], ended["calibration_pairs"]) == ("completed", 100)
+    assert (ended["promise"], ended["promised_pairs"]) == ("certified", 100)
+    assert "on 100 of these 200 pairs: the certificate was made" in ended["promise_note"]
     marked = [verdict["calibration_pair"] for verdict in await results_of(client, batch["id"])]
     assert (sum(marked), len(marked)) == (100, 200)
     other = await client.post("/v1/batches", json={**body, "part": {**PART, "side": "test"}})
-    held_out = (await wait_for(client, other.json()["id"]))["id"]
+    beside = await wait_for(client, other.json()["id"])
+    assert (beside["promised_pairs"], beside["promise_note"]) == (100, None)
+    held_out = beside["id"]
+    part = {**PART, "side": "calibration"}
+    own = (await client.post("/v1/batches", json={**body, "part": part})).json()["id"]
+    inside = await wait_for(client, own)
+    assert inside["promised_pairs"] == 0
+    assert "does not apply to any of these 100 pairs" in inside["promise_note"]
+    said = StringIO()
+    verdict_tables.batch(Screen(said, has_edge=False), inside)
+    assert "promise certified for none of 100 pairs" in said.getvalue()
+    assert "promise for" not in said.getvalue()
+    page = (await client.get(f"/batches/{own}")).text
+    assert "does not apply to any of these 100 pairs" in page
+    assert 'state good">certified' not in page
     assert not any(one["calibration_pair"] for one in await results_of(client, held_out))

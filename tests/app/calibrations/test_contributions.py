@@ -36,7 +36,7 @@ async def test_a_stack_says_what_each_judge_contributes(
     assert raw["contributes"] is None
     told = [told_on_terminal(one) for one in (made, raw)]
     share = f"{100 * dear['coverage_without']:.1f}%"
-    assert f"without dear: coverage {share}, agreement" in told[0]
+    assert f"without dear: answers {share}, agreement" in told[0]
     assert f"(it is asked about {100 * dear['asked']:.1f}%)" in told[0]
     assert "without dear" not in told[1]
     # a factor of 1 is no margin, and the claim says so

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.app.batches.test_batches import wait_for
 from tests.app.rows import certify, labelled_rows, upload
 
 
@@ -222,3 +223,45 @@ async def test_labels_of_one_moment_are_not_read_in_the_order_of_the_file(
     options = {"method": "sequential", "target_agreement": 0.8, "part": None}
     certificate = await certify(client, "rivers", **options, cascade={"judges": ["dear"]})
     assert certificate["status"] == "not_certifiable"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"method": "auto_raw"},
+        {"slices": "task", "slice_rule": "each"},
+        {"ties": "error", "target_agreement": 0.6},
+    ],
+)
+async def test_the_share_answered_names_its_pairs(
+    client: httpx.AsyncClient, options: dict[str, Any]
+) -> None:
+    """Ties do not test a certificate, and are answered more seldom: both shares are told."""
+    rows = labelled_rows(240)
+    for row in rows[::3]:
+        row["human"] = [{"annotator": "anna", "label": "tie"}]
+        row["judges"] = {name: {**one, "p_a": 0.55} for name, one in row["judges"].items()}
+    await upload(client, "rivers", rows)
+    made = await certify(client, "rivers", **{"target_agreement": 0.75, **options})
+    assert made["status"] == "certified"
+    found, every = made["calibration"], made["calibration"]["all_labelled"]
+    told = f"{found['answered']} of the {found['pairs']} pairs ({found['coverage']:.1%}"
+    assert told in made["answers"]
+    assert found["pairs"] <= (240 if options.get("ties") else 160)
+    assert every["pairs"] == 240
+    assert "Of all 240 labelled pairs, those left out of the test included" in made["answers"]
+    assert f"it answers {every['answered']} (" in made["answers"]
+    asked = {"dataset": "rivers", "calibration": made["id"]}
+    batch = await client.post("/v1/batches", json=asked)
+    judged = await wait_for(client, batch.json()["id"])
+    assert judged["request_counts"]["accepted"] == every["answered"]
+    target = 100 * made["target_agreement"]
+    assert f"at least {target:.0f}% agree with people, with 90% confidence" in made["summary"]
+
+
+async def test_a_declared_share_is_never_rounded(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(90))
+    made = await certify(client, "rivers", target_agreement=0.9996, failure_probability=0.0004)
+    assert "at least 99.96% could not be shown with 99.96% confidence" in made["summary"]
+    assert "answers" not in made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -23,14 +24,73 @@ async def test_a_refusal_says_what_was_tried_and_what_would_help(
     found = made["calibration"]
     assert refusal["tried"].startswith(f"Tried on {found['pairs']} pairs of")
     assert f"auto, {found['nodes_tested']} choices of thresholds" in refusal["tried"]
-    assert "an agreement of 0.97" in refusal["tried"]
+    assert "an agreement of 0.97 with 90% confidence" in refusal["tried"]
     needed = made["advice"]["labels_needed"]
-    assert "a target of 0." in refusal["would_help"]
-    assert needed is None or f"{needed} labelled groups" in refusal["would_help"]
+    assert needed is None or f"about {needed} pairs that count" in refusal["would_help"]
+    target = suggested(refusal)
+    again = await certify(client, "rivers", target_agreement=target)
+    assert again["status"] == "certified"
+    same = (await client.get(f"/v1/calibrations/{made['id']}")).json()["same_labels"]
+    assert same == [{"id": again["id"], "summary": again["summary"]}]
+    assert f"at least {100 * target:.0f}% agree" in again["summary"]
+    # what is withdrawn, or made from other labels, is not told
+    await client.post(f"/v1/calibrations/{again['id']}/revoke")
+    await certify(
+        client, "rivers", target_agreement=target, part={"side": "calibration", "fraction": 0.7}
+    )
+    assert (await client.get(f"/v1/calibrations/{made['id']}")).json()["same_labels"] == []
     whole = await certify(client, "rivers", scope="dataset", max_error=0.001)
     assert "an error of 0.001" in whole["refusal"]["tried"]
     fine = await certify(client, "rivers", target_agreement=0.7)
     assert fine["refusal"] is None
+
+
+def suggested(refusal: dict[str, Any]) -> float:
+    """Return the target that a refusal suggests."""
+    found = re.search(r"a target of (0\.\d+): asked for in the same way", refusal["would_help"])
+    assert found, refusal["would_help"]
+    return float(found[1])
+
+
+ASKED: list[dict[str, Any]] = [
+    {},
+    {"method": "auto_raw"},
+    {"method": ["auto_raw", "learned_stack"]},
+    {"method": "sequential"},
+    {"ties": "half"},
+    {"failure_probability": 0.02},
+    {"slices": "metadata.task"},
+    {"menu": [0.98]},
+    {"max_shift": 1.2},
+    {"scope": "dataset", "max_error": 0.005},
+]
+
+
+async def test_what_a_refusal_suggests_is_certified_when_asked_for(
+    client: httpx.AsyncClient,
+) -> None:
+    """A target that these labels only come near to showing would be refused again."""
+    checked = 0
+    for seed in range(6):
+        rows = labelled_rows(60 + 40 * seed, seed=seed, cheap=0.65, dear=0.8)
+        await upload(client, f"rivers{seed}", rows)
+        for options in ASKED:
+            asked = {"target_agreement": 0.97, **options}
+            if "scope" in asked:
+                del asked["target_agreement"]
+            made = await certify(client, f"rivers{seed}", **asked)
+            said = made["refusal"]["would_help"] if made["refusal"] else ""
+            named = re.search(r"(?:target|error) of (0\.\d+): asked for in the same way", said)
+            if named is None:
+                continue
+            field = "max_error" if "scope" in asked else "target_agreement"
+            again = await certify(client, f"rivers{seed}", **{**asked, field: float(named[1])})
+            assert again["status"] == "certified", (seed, options)
+            figures = again["calibration"]
+            assert f"answers {figures['answered']} of the {figures['pairs']} pairs" in said
+            assert f"with {100 * (1 - again['failure_probability']):g}% confidence" in said
+            checked += 1
+    assert checked > 30
 
 
 async def test_methods_declared_together_share_the_failure_probability(

@@ -305,6 +305,24 @@ async def test_what_a_certificate_promises_is_said_in_the_words_of_who_reads_it(
         assert LIE not in page.text
 
 
+async def test_a_document_of_an_earlier_version_is_verified(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(90))
+    for target in (0.7, 0.97):
+        certificate = await certify(client, "rivers", target_agreement=target)
+        document = await exported(client, certificate["id"])
+        said = document["certificate"]
+        # it did not count all labelled pairs, and advised in other words
+        del said["calibration"]["all_labelled"]
+        said["advice"]["text"] = "About as many."
+        if said["refusal"]:
+            said["refusal"] |= {"tried": "Tried.", "would_help": "More labels."}
+        old = signed_by_another(document)
+        found = verify(old)
+        assert found.faults == []
+        assert found.certificate["advice"]["text"] == certificate["advice"]["text"]
+        assert found.certificate["refusal"] == certificate["refusal"]
+
+
 @pytest.fixture
 async def elsewhere(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A service with a database of its own."""

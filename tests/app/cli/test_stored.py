@@ -73,7 +73,12 @@ def test_certificates_are_listed_shown_and_revoked(folder: Path) -> None:
     run("label", "rivers", "new.csv")
     shown = run("calibrations", "show", made["id"])
     assert "labels were given or replaced on a pair that" in shown
-    assert made["claim"] in shown
+    # the promise in one sentence, and word by word for who asks
+    assert made["summary"] in shown
+    assert made["claim"] not in shown
+    found = made["calibration"]
+    assert f"It answered {found['answered']} of the {found['pairs']} pairs (" in shown
+    assert made["claim"] in run("calibrations", "show", made["id"], "--words")
     revoked = run("calibrations", "revoke", made["id"])
     assert f"certificate {made['id']}: revoked revoked on 20" in revoked
     assert "it promises nothing any more" in revoked
@@ -164,7 +169,7 @@ def test_batches_are_listed_shown_and_not_cancelled_when_they_have_ended(folder:
     made = run_json("batch", "rivers", *JUDGES)
     listed = run("batches", "list")
     assert f"{made['id']} " in listed
-    assert "completed 120 120 0 none" in listed
+    assert "completed 120/120 0 none" in listed
     assert f"batch {made['id']}: completed, 120 pairs" in run("batches", "show", made["id"])
     assert "already completed" in run("batches", "cancel", made["id"], status=1)
 
@@ -172,7 +177,7 @@ def test_batches_are_listed_shown_and_not_cancelled_when_they_have_ended(folder:
 def test_looking_judges_nothing_and_a_batch_that_was_left_can_be_stopped() -> None:
     with Tribunal(settings=Settings(workers=0)) as tribunal:
         made = tribunal.create_batch(dataset="rivers", cascade={"judges": ["student"]})
-    assert "in_progress 120 0 0 none" in run("batches", "list")
+    assert "in_progress 0/120 0 none" in run("batches", "list")
     with open_tribunal(None, None, only_reads=True) as looking:
         for _ in range(30):  # long enough for a worker to judge them all
             shown = looking.batch(made["id"])

@@ -58,12 +58,22 @@ def test_a_leaderboard_says_why_it_ranks_nothing_and_what_it_rests_on() -> None:
     for words in (
         "not rankable: two islands", "no verdict", "1 (25.0%)", "0 (-)", "length: .500",
         "difference of 120", "maths not rankable: one model left out: 3 failed",
-        "certificate cal_1: revoked now; promise certified", "labels 0123456789abcdef",
+        "certificate cal_1: revoked now; promise certified",
+        "fingerprint of its labels: 0123456789abcdef (boards on the same labels have the same)",
         "note: few pairs",
     ):  # fmt: skip
         assert words in said
-    plain = body_of(leaderboards.LeaderboardBody, rankable=True, rows=[silent])
-    assert "labels" not in shown(boards.leaderboard, plain)
+    tested = body_of(leaderboards.RankingTest, model_pairs=1, told_apart=1)
+    plain = body_of(leaderboards.LeaderboardBody, rankable=True, rows=[silent], method="elo",
+                    options={"k": 4, "start": 1000, "scale": 100}, ranking_test=tested)  # fmt: skip
+    said = shown(boards.leaderboard, plain)
+    assert "labels" not in said
+    assert "rating: Elo points, in the order of the rows; a lead of 100 means ten points" in said
+    assert "The two models certainly differ." in said
+    more = {**plain, "ranking_test": {**tested, "model_pairs": 3}, "method": "bradley_terry"}
+    said = shown(boards.leaderboard, more)
+    assert "Of 3 couples of models, 1 certainly differ" in said
+    assert "rating: log-odds of winning, 0 on average" in said
 
 
 def test_a_comparison_names_models_that_came_and_went() -> None:
@@ -100,12 +110,49 @@ def test_a_report_shows_what_it_holds_and_nothing_else() -> None:
     for words in (
         "correlation with people's mean score, by response judge criterion n Pearson",
         "j + k over criteria 7 .500", "cascade: coverage .750", "answered by j 100.0%",
-        "task maths: 0 pairs; people agree", "j / k", "where it abstains", "(p 0.04)",
+        "task maths: 0 pairs; no pair has votes of two people", "j / k", "where it abstains", "(p 0.04)",
     ):  # fmt: skip
         assert words in said
     assert "by pair" not in said
     # the whole has no figures of judges: their table begins with the first slice
-    assert said.index("task maths") < said.index("judge n agreement")
+    assert said.index("task maths") < said.index("judge both decided agreement")
+
+
+def test_a_report_says_of_how_many_pairs_a_judge_and_people_agree() -> None:
+    judge = body_of(
+        reports.JudgeFigures, judge="j", n=300, neither=97, agreement={**about(0.9375), "n": 176},
+        ceiling_where_decided=body_of(
+            reports.CeilingFigures, judge=about(0.95), people=about(0.875), difference=about(0.075)
+        ),
+    )  # fmt: skip
+    human = body_of(
+        reports.HumanFigures,
+        percent_agreement={**about(50 / 88), "n": 88},
+        percent_agreement_without_ties={**about(29 / 38), "n": 38},
+        plurality={"a": 141, "b": 67, "tie": 106, "none": 18},
+    )
+    body = body_of(reports.ReportBody, id="rep_1", pairs=332, human=human, judges=[judge],
+                   cascade=None, groups=[])  # fmt: skip
+    said = shown(boards.report, body)
+    for words in (
+        "people agree on 29 of 38 couples of votes for a or b (.763), "
+        "on 50 of 88 couples of votes (.568) with ties as a class",
+        "a or b on 208 pairs, call 106 a tie, no majority on 18",
+        "j agrees on 165 of 176 pairs that both decided (.938); a tie or no preference on 97 of its "
+        "300 verdicts; no verdict on 32 pairs",
+        "judge votes judge agrees a person agrees difference j 9 .950 .875 .075",
+    ):
+        assert words in said
+    known = body_of(reports.CascadeFigures, pairs=0, excluded_calibration_pairs=332)
+    said = shown(boards.report, {**body, "cascade": known})
+    assert "the certificate was made from all these pairs (332), so none is left" in said
+    # reports of earlier versions have the old figures alone
+    for name in ("plurality", "percent_agreement_without_ties"):
+        del human[name]
+    del judge["neither"]
+    old = shown(boards.report, body)
+    assert "people agree on 50 of 88 couples of votes (.568) with ties as a class; Kripp" in old
+    assert "both decided (.938); no verdict on 32 pairs" in old
 
 
 def test_a_health_card_of_no_data_says_so() -> None:
@@ -115,7 +162,13 @@ def test_a_health_card_of_no_data_says_so() -> None:
                    not_judged="no pair was judged: run a batch", lines=[line])  # fmt: skip
     said = shown(boards.health, body)
     assert "no data: no pair was judged: run a batch" in said
-    assert "agreement 0 - >= .000 no data" in said
+    assert "agreement - >= .000 no data 0" in said
+    assert "0 open (not enough evidence), 1 without data" in said
+    why = {**body, "not_judged": None, "lines": [{**line, "needs": "pairs with labels"}]}
+    assert "agreement: no data; it takes pairs with labels" in shown(boards.health, why)
+    one = {**line, "figure": about(1.0), "outcome": "not_enough_evidence", "remark": "1 person"}
+    said = shown(boards.health, {**why, "lines": [one]})
+    assert "agreement 1.000 >= .000 open 9 agreement: 1 person" in said
 
 
 def verdict(**given: Any) -> Body:
@@ -133,7 +186,7 @@ def test_verdicts_say_what_a_reader_may_miss() -> None:
         verdicts=[
             verdict(id="p0", tiers=leans, label="a", judge="k", confidence=0.857),
             verdict(id="p1", tiers=[flipped], label="a", judge="j"),
-            verdict(id="p2", tiers=[failed], calibration_pair=True),
+            {**verdict(id="p2", tiers=[failed], calibration_pair=True), "promise": "certified"},
         ],
         suspended_because="an alarm", calibration_pairs=1,
     )  # fmt: skip
@@ -141,7 +194,7 @@ def test_verdicts_say_what_a_reader_may_miss() -> None:
     said = shown(verdict_tables.verdicts, {**body, "judge_failures": failures})
     for words in (
         "p0: k says a and j b: together a at 86%", "p1: j flipped: a first 1.00, second .25", "no_logprobs: the judge's server gave no",
-        "knows the prompts of 1 of these pairs", "suspended: an alarm", "a judge failed on 1 pairs",
+        "the promise does not apply to this pair", "suspended: an alarm", "a judge failed on 1 pairs",
         "k failed on 1 of 2 pairs; the first: slow", "calibration pair",
     ):  # fmt: skip
         assert words in said
@@ -231,7 +284,7 @@ def test_a_plan_for_a_whole_dataset_says_what_coverage_means() -> None:
     row = body_of(certificates.FrontierRow, scope="dataset", max_error=0.1, saving=0.5,
                   labels_needed=200)  # fmt: skip
     said = shown(certificate_tables.plan, body_of(certificates.PlanBody, frontier=[row]))
-    assert "coverage is the share of labels that people are saved" in said
+    assert "the share answered is the share of labels that people are saved" in said
 
 
 def test_judges_are_shown_with_what_they_have() -> None:

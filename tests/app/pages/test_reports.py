@@ -10,6 +10,7 @@ import pytest
 
 from app.pages.words import percent
 from app.reports.agreement import by_annotator
+from app.reports.health_page import confusion_rows
 from app.reports.panel import people_of
 from calibration.intervals import Groups
 from tests.app.pages.markup import Page, check
@@ -55,6 +56,36 @@ async def test_people_one_by_one_and_who_clicked_through(
     assert "agreement over time" in page.text_of("title")
     assert "Reliability" in page.text_of("svg")
     assert f"/reports/{report['id']}/judges/first" in page.links
+
+
+async def test_a_page_says_of_how_many_pairs_judges_and_people_agree(
+    client: httpx.AsyncClient, report: dict[str, Any]
+) -> None:
+    page = check(await client.get(f"/reports/{report['id']}"))
+    good, first = (
+        next(one for one in report["judges"] if one["judge"] == name) for name in ("good", "first")
+    )
+    n = good["agreement"]["n"]
+    lead = page.text_of("main")
+    assert (
+        f"good agrees with people on {round(good['agreement']['value'] * n)} of {n} pairs" in lead
+    )
+    assert first["neither"] == 100  # it takes what it is shown first
+    assert "first prefers neither response in 100 of its 100 verdicts." in lead
+    assert "couples of votes" in lead
+    assert "each counted from either side" in page.text_of("caption")
+    open_ = report["human"]["plurality"]["none"]
+    assert open_ > 0
+    # ties and pairs without a majority are rows of their own; nobody said tie here
+    assert first["no_plurality"]["tie"] == first["confusion"]["tie"]["tie"] == open_
+    rows = confusion_rows(first)
+    assert (rows["tie"]["tie"], rows["no majority"]["tie"]) == (0, open_)
+    assert confusion_rows({"confusion": first["confusion"]}) == first["confusion"]
+    assert "no majority" in page.text_of("th")
+    card = check(await client.get(f"/reports/{report['id']}/judges/first")).text_of("main")
+    assert "no majority" in card
+    assert "Without data: Agreement with people, " in card
+    assert "no data: it takes the name of the model" in card
 
 
 async def test_a_judge_has_a_card(client: httpx.AsyncClient, report: dict[str, Any]) -> None:

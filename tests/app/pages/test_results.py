@@ -162,7 +162,7 @@ async def test_a_certificate_that_promises_nothing_or_much_has_a_page(
     monkeypatch.setattr(results, "TARGETS", (0.65, 0.7))
     plan = check(await client.post(f"/calibrations/{body['id']}/plan", data={"csrf": page.token}))
     texts = [one.text for one in plan.all("div") if "data-node" in one.attributes]
-    assert ["labels needed" in one for one in texts] == [True, True]
+    assert ["labelled pairs needed" in one for one in texts] == [True, True]
     assert "target 65" in texts[0]
     # of a menu of one a plan says what the certificate does
     assert percent(body["certificates"][1]["calibration"]["coverage"]) in texts[0]
@@ -204,7 +204,7 @@ async def test_the_headline_of_a_promise_says_how_ties_count(
     page = check(await client.get(f"/calibrations/{made['id']}"))
     assert headline in page.text_of("h1")
     [lead] = [one for one in page.all("p") if one.attributes.get("class") == "lead"]
-    assert f"confidence, where {sentence}." in lead.text
+    assert f"confidence; {sentence}." in lead.text
     assert headline in check(await client.get("/")).text_of("h3")
 
 

@@ -197,14 +197,15 @@ async def test_the_ceiling_is_met_by_the_good_and_missed_by_the_coin(
 async def test_confidence_has_bins_and_a_curve_that_add_up(hand: httpx.AsyncClient) -> None:
     cheap = judge(await report(hand), "cheap")
     found = cheap["reliability"]
-    # p1 .8 right, p3 .6 right, p5 .9 wrong, p6 .8 right, p7 .5 no preference
-    assert shown(found["brier_score"]) == (cheap["brier_score"], 5)
+    # p1 .8 right, p3 .6 right, p5 .9 wrong, p6 .8 right; p7 is no preference and claims nothing
+    assert shown(found["brier_score"]) == (cheap["brier_score"], 4)
+    # bins: p3 alone, p1 and p6, p5 alone
+    assert found["expected_calibration_error"]["value"] == pytest.approx((0.4 + 0.4 + 0.9) / 4)
     assert found["expected_calibration_error"]["value"] == pytest.approx(
         cheap["expected_calibration_error"]
     )
-    assert sum(one["n"] for one in found["bins"]) == 5
     assert [(one["n"], one["accuracy"]["value"]) for one in found["bins"] if one["n"]] == [
-        (1, 0.0), (1, 1.0), (2, 1.0), (1, 0.0),
+        (1, 1.0), (2, 1.0), (1, 0.0),
     ]  # fmt: skip
     curve = cheap["risk_coverage"]
     assert curve["pairs"] == 5
@@ -223,10 +224,41 @@ async def test_slices_have_details_where_they_are_asked_for(world: httpx.AsyncCl
 
 
 def test_texts_are_measured() -> None:
-    longer, marked, ratio, overlap = measure("# Title\n\n- one\n- two **bold**", "One, two, three")
+    longer, marked, ratio, overlap, is_same = measure(
+        "# Title\n\n- one\n- two **bold**", "One, two, three"
+    )
     assert longer == 29 - 15
     assert marked == 4
     assert ratio == pytest.approx(15 / 29)
     assert overlap == pytest.approx(2 * 2 / (4 + 3))
-    assert measure("", "") == (0.0, 0.0, 1.0, 1.0)
-    assert measure("word", "")[2:] == (0.0, 0.0)
+    assert not is_same
+    assert measure("", "") == (0.0, 0.0, 1.0, 1.0, True)
+    assert measure("word", "")[2:] == (0.0, 0.0, False)
+    assert measure("one two", "two one")[2:] == (1.0, 1.0, False)
+
+
+async def test_equal_responses_have_no_order_that_a_verdict_could_change_with(
+    client: httpx.AsyncClient,
+) -> None:
+    flips = {"label_original": "a", "label_swapped": "b"}
+    keeps = {"label_original": "a", "label_swapped": "a"}
+    rows = [
+        {**row, "judges": {"one": said}}
+        for row, said in zip(ROWS[:4], (flips, keeps, keeps, flips), strict=True)
+    ]
+    rows[0]["response_b"] = rows[0]["response_a"]
+    await upload(client, rows)
+    one = judge(await report(client), "one")
+    assert shown(one["position_consistency"]) == (2 / 3, 3)
+    assert shown(one["position"]["to_first"]) == (1 / 3, 3)
+    assert shown(one["position"]["lean"]) == (1 / 3, 6)
+    assert (one["n"], one["neither"], one["same_responses"]) == (4, 2, 1)
+
+
+async def test_ties_and_pairs_without_a_plurality_are_told_apart(hand: httpx.AsyncClient) -> None:
+    made = await report(hand)
+    # p4 is a tie; the votes on p2 are split
+    assert made["human"]["plurality"] == {"a": 3, "b": 2, "tie": 1, "none": 1}
+    dear = judge(made, "dear")
+    assert dear["confusion"]["tie"] == {"a": 0, "b": 0, "tie": 2, "failed": 0}
+    assert dear["no_plurality"] == {"a": 0, "b": 0, "tie": 1, "failed": 0}

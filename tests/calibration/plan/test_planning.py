@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from calibration.arrays import FloatArray
 from calibration.binomial import critical_errors, upper_bound
 from calibration.errors import InvalidArgument
 from calibration.plan import advise, frontier, labels_needed
 from calibration.plan.advice import accepted_labels_needed, certifiable_target
+from calibration.plan.labels import certification_power
 from tests.calibration.worlds.populations import COSTS, random_labels, wrong_on_the_remainder
 
 
@@ -81,7 +83,48 @@ def test_nothing_is_certifiable_where_hardly_a_pair_is_scored() -> None:
     confidence[:20] = 0.9
     correct = np.ones((100, 1))
     assert certifiable_target(confidence, correct) is None
-    assert advise(confidence, correct, target_risk=0.2).labels_needed is None
+
+
+def test_a_walk_that_cannot_begin_where_it_would_begins_at_its_end() -> None:
+    """A judge that answers a fifth of the pairs, and is right there, is certified with some labels."""
+    confidence = np.full((100, 1), np.nan)
+    confidence[:20] = 0.9
+    correct = np.ones((100, 1))
+    needed = advise(confidence, correct, target_risk=0.2).labels_needed
+    assert needed is not None
+    assert power(confidence, correct, needed) > 0.75
+    assert power(confidence, correct, needed // 2) < 0.5
+    nobody = np.full((100, 1), np.nan)
+    assert advise(nobody, correct, target_risk=0.2).labels_needed is None
+
+
+def power(confidence: FloatArray, correct: FloatArray, n: int) -> float:
+    """Return how often so many labels certify, if the pilot is all there is."""
+    found = certification_power(
+        confidence, correct, n, target_risk=0.2, rng=0, is_pilot_uncertain=False, pool=confidence,
+    )  # fmt: skip
+    assert found.value is not None
+    return found.value
+
+
+@pytest.mark.parametrize(("seed", "is_hopeless"), [(0, False), (2, False), (4, True)])
+def test_the_labels_needed_of_one_judge_suffice(seed: int, is_hopeless: bool) -> None:
+    """From 600 labels on, a walk has two starts that share its level, and one judge has no order.
+
+    What was advised before certified in .55, .22 and .03 of draws.
+    """
+    rng = np.random.default_rng(seed)
+    confidence = rng.uniform(0.5, 1.0, (400, 1))
+    correct = (rng.uniform(size=(400, 1)) < 0.78).astype(float)
+    needed = advise(confidence, correct, target_risk=0.25).labels_needed
+    assert (needed is None) == is_hopeless
+    if needed is not None:
+        found = certification_power(
+            confidence, correct, needed, target_risk=0.25, rng=0, runs=60, is_pilot_uncertain=False,
+            pool=confidence,
+        )  # fmt: skip
+        assert found.value is not None
+        assert found.value > 0.7
 
 
 def test_no_rows_are_refused() -> None:

@@ -6,6 +6,7 @@ is up to the reply that a test gives it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -21,6 +22,8 @@ import httpx
 from judges.openai.judge import OpenAIJudge
 from judges.openai.settings import OpenAISettings
 from judges.prompting.templates import load_template
+from judges.types import Score
+from tests.judges.pairs import pair_of
 
 PREFERRED = 0.8
 MASS = 0.98  # of both labels together
@@ -212,3 +215,29 @@ def judge_of(
         transport=httpx.AsyncHTTPTransport(verify=False),
         environ=environ or {},
     )
+
+
+GOOD = pair_of(a="It is good.", b="It is bad.")
+PRICES: dict[str, Any] = {"price_input": 1.0, "price_output": 10.0}
+
+
+async def score_of(server: CaseServer, reply: Any = answer, **settings: Any) -> Score:
+    server.reply = reply
+    judge = judge_of(server, **{**PRICES, **settings})
+    try:
+        return await judge.score(GOOD)
+    finally:
+        await judge.aclose()
+
+
+def ledger(server: CaseServer) -> float:
+    return sum(prompt + 10 * completion for _, (prompt, completion) in server.billed) / 1e6
+
+
+async def scores_of(judge: Any, count: int) -> list[Score]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(judge.score(pair_of(f"{n}?", "It is good.", "It is bad.")))
+            for n in range(count)
+        ]
+    return [task.result() for task in tasks]

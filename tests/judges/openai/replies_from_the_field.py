@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from judges.types import FailureKind
+import pytest
+
+from judges.types import FailureKind, Score
 from tests.judges.openai.case_server import (
     PREFERRED,
     Asked,
@@ -908,3 +910,15 @@ CASES: dict[str, Case] = {
         for status in (420, 423, 424, 449, 503, 520, 522, 524)
     },
 }
+
+
+def check(case: Case, score: Score) -> None:
+    """Check a score of the pair whose first response is preferred."""
+    if isinstance(case.right, FailureKind):
+        assert score.failure is not None, score
+        assert score.failure.kind is case.right, score.failure
+        assert all(word in score.failure.detail for word in case.words), score.failure
+        return
+    assert score.failure is None, score.failure
+    assert ("no_logprobs" in score.flags) == (case.right == VOTE)
+    assert score.p_a == pytest.approx(1.0 if case.right == VOTE else case.right, abs=1e-3)
