@@ -240,8 +240,19 @@ class Reader:
             f"{', '.join(names)}: the {holds} nothing but verdicts and "
             f"{'is' if len(names) == 1 else 'are'} kept as metadata; to count them, give every vote "
             f"a row of its own (id, annotator, label), or read one with --map label={names[0]} "
-            "(parameter `map`)"
+            f"(parameter `map`){self._as_labels(names)}"
         ]
+
+    @staticmethod
+    def _as_labels(names: Sequence[str]) -> str:
+        """Return how columns of several people or criteria are counted once the pairs are stored."""
+        if len(names) < 2 or any("," in name for name in names):
+            return ""
+        listed = ",".join(names)
+        return (
+            f"; if each is a person, import this, then give the file again: tribunal label DATASET FILE "
+            f'--voters "{listed}" (--criteria where each is a criterion)'
+        )
 
     def _told_in_codes(self) -> list[str]:
         """Return which columns may hold verdicts as numbers, where no row has a verdict."""

@@ -18,6 +18,7 @@ from app.formats.columns.flat import (
     prompt_in,
     texts_in,
 )
+from app.formats.columns.guessing import guess
 
 _FEW: Final = 2  # fields: a prompt and two answers are more
 # what files that are one object call the list of their rows
@@ -231,9 +232,30 @@ def _of_names_nearly_known(row: Mapping[str, Any]) -> str:
     verdicts = like_verdicts(row)
     if verdicts:
         said["label"] = verdicts[0]
+    return _declared({**_guessed_voter(row, said), **said})
+
+
+def _guessed_voter(row: Mapping[str, Any], said: Mapping[str, str]) -> dict[str, str]:
+    """Return the column that seems to say who voted, and that of remarks, if they are left."""
+    found = guess({name: [value] for name, value in row.items() if name not in said.values()})
+    return {name: found.columns[name] for name in ("annotator", "comment") if name in found.columns}
+
+
+def _of_names_guessed(row: Mapping[str, Any]) -> str:
+    """Return the declaration where names, also German ones, and contents say what columns are."""
+    found = guess({name: [value] for name, value in row.items()}).columns
+    needed = ("prompt", "response_a", "response_b")
+    if any(name not in found for name in needed):
+        return ""
+    return _declared({name: column for name, column in found.items() if name != "pair"})
+
+
+def _declared(said: Mapping[str, str]) -> str:
     if any(not name.isprintable() or set(name) & set(',"=') for name in said.values()):
         return ""
-    declared = ",".join(f"{field}={name}" for field, name in said.items())
+    order = ("prompt", "response_a", "response_b", "model_a", "model_b", "annotator", "label")
+    fields = [*(name for name in order if name in said), *(n for n in said if n not in order)]
+    declared = ",".join(f"{name}={said[name]}" for name in fields if name != said[name])
     return f'if its columns mean what their names say, give --map "{declared}" (parameter `map`)'
 
 
@@ -254,5 +276,5 @@ def _of_anything(row: Mapping[str, Any]) -> str:
 _LOOKS: Final = (
     _of_cells, _of_python, of_columns, _of_split, _of_rows_by_name, _of_one_answer, of_grades, _of_argilla,
     _of_preferences, _of_battles, _of_responses, _of_rows, _of_names_nearly_known, _of_texts,
-    _of_anything,
+    _of_names_guessed, _of_anything,
 )  # fmt: skip

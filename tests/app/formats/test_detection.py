@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.core.errors import Unprocessable
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow
+from app.formats.columns.unknown import why_unknown
 from app.formats.joining import Piece
 from app.formats.registry import DIALECTS, candidates
 from app.imports.reading import Reader, stage
@@ -166,3 +167,24 @@ def test_any_rows_together_are_joined_or_rejected(
     except Unprocessable as error:
         str(error).encode("utf-8")
     staging.close()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ("Question", "Answer 1", "Answer 2", "better", "who"),
+            "prompt=Question,response_a=Answer 1,response_b=Answer 2,annotator=who,label=better",
+        ),
+        (
+            ("Frage", "Text rechts", "Text links", "Urteil", "wer"),
+            "prompt=Frage,response_a=Text links,response_b=Text rechts,annotator=wer,label=Urteil",
+        ),
+    ],
+)
+def test_columns_of_other_names_are_suggested_with_who_voted(
+    names: tuple[str, ...], said: str
+) -> None:
+    cells = ("What is a tree, in a few words?", "A plant with a trunk of wood.",
+             "An animal that eats leaves of grass.", "left", "ann")  # fmt: skip
+    assert f'--map "{said}"' in why_unknown(dict(zip(names, cells, strict=True)))
