@@ -146,7 +146,7 @@ async def test_labels_that_calibrate_nothing_are_named(
     rows = labelled_rows(40)
     await upload(client, "tied", [with_ties(row) for row in rows])
     await upload(client, "bare", [{**row, "human": []} for row in rows])
-    said = {"tied": "40 ties, which another rule", "bare": "none of its pairs has a label"}
+    said = {"tied": "40 ties, which another rule", "bare": "none of its 40 pairs has a label"}
     for name, words in said.items():
         asked = {"dataset": name, "cascade": {"judges": ["cheap", "dear"]}}
         answer = await client.post(f"/v1/{verb}", json=asked)
