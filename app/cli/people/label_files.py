@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -36,8 +36,7 @@ _RESERVED: Final = frozenset({*FIELDS, "object", "id", "replaced_at", "winner", 
 _LOOK_BYTES: Final = 2**16
 # rows from which the columns of an unknown table are guessed
 _LOOK_ROWS: Final = 200
-# how alike a name must be to stand for a column that is missing
-_ALIKE: Final = 0.6
+_ALIKE: Final = 0.6  # how alike a name must be to stand for a column that is missing
 
 
 class Line(NamedTuple):
@@ -56,8 +55,7 @@ class ColumnsUnknown(Exception):
         self.line, self.table = line, table
 
 
-class _Misnamed(Exception):
-    """The names of columns do not say what a label needs."""
+class _Misnamed(ValueError): ...
 
 
 @dataclass(slots=True)
@@ -71,7 +69,8 @@ class LabelFile:
         by: What names the pair of a row: `pair`, its id, or `prompt`, with its models; None = the
             id where there is one.
         layout: Its columns, with the coding of its labels, and what separates its cells.
-        voters: Columns each of which holds the votes of the person that it is called by.
+        spread: Columns each of which holds a label, by what the column is called.
+        spread_as: The field that their names are of: `annotator` or `criterion`.
         unread: What stood for a label and means nothing without a coding.
         notes: What its sender should know of it.
     """
@@ -81,7 +80,8 @@ class LabelFile:
     annotator: str | None
     by: str | None
     layout: Layout
-    voters: Sequence[str] = ()
+    spread: Sequence[str] = ()
+    spread_as: str = "annotator"
     unread: dict[str, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -94,11 +94,16 @@ class LabelFile:
         }
 
     def note_columns(self, columns: _Columns, names: Sequence[str]) -> None:
-        """Note what is kept besides the fields of labels, and what is not; refuse unknown voters."""
-        absent = [name for name in self.voters if name not in names]
+        """Note what is kept besides the fields of labels, and what is not; refuse unknown columns."""
+        option = "--voters" if self.spread_as == "annotator" else "--criteria"
+        absent = [name for name in self.spread if name not in names]
         if absent:
             there = ", ".join(name for name in names if name)
-            why = f"--voters: there is no column {', '.join(absent)}; there is {there}"
+            why = f"{option}: there is no column {', '.join(absent)}; there is {there}"
+            fail(f"{self.path}: {why}", status=EXIT_USAGE)
+        if self.spread and self.spread_as in columns.fields:
+            other = "--criteria, if these are criteria" if option == "--voters" else "one of both"
+            why = f"{option}: the file has a column for the {self.spread_as}, too: give {other}"
             fail(f"{self.path}: {why}", status=EXIT_USAGE)
         if columns.by == "pair" and "prompt" in columns.fields and not columns.of_pairs:
             self.notes.append("prompt: not compared, the id names the pair")
@@ -108,11 +113,11 @@ class LabelFile:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where a row has what: its fields, what is kept besides, one person's votes, and no name."""
+    """Where a row has what: its fields, what is kept besides, a label by its name, and no name."""
 
     fields: Mapping[str, int]
     kept: Mapping[str, int]
-    voters: Mapping[str, int]
+    spread: Mapping[str, int]
     nameless: Sequence[int]
     by: str
     of_pairs: Sequence[str]
@@ -121,25 +126,22 @@ class _Columns:
     def of(
         cls, columns: Sequence[tuple[str, int]], file: LabelFile, *, is_whole: bool = True
     ) -> _Columns:
-        """Return the columns of these names.
-
-        Args:
-            columns: What each is called, where it was declared as a field by that, and its place.
-            file: The file.
-            is_whole: Whether these are all columns, so that what is needed must be among them.
+        """Return the columns of these names and places; what is needed is among them all.
 
         Raises:
             _Misnamed: a needed one is missing, or one looks misspelt.
         """
-        voters = {name: at for name, at in columns if name in file.voters}
-        layout = [(name, at) for name, at in columns if name and name not in voters]
+        spread = {name: at for name, at in columns if name in file.spread}
+        layout = [(name, at) for name, at in columns if name and name not in spread]
         fields, others = _fields(layout, is_id_declared="id" in file.layout.declared.columns)
         by = file.by or next((one for one in ("pair", "prompt") if one in fields), "pair")
         missing = [one for one in (by, "label") if one not in fields]
-        if voters and "label" in missing:
+        if spread and "label" in missing:
             missing.remove("label")
         _check_spelling(others, fields, missing, is_whole=is_whole)
         is_exported = {name for name, _ in layout} >= _EXPORTED
+        if is_whole and not is_exported:
+            _check_sides(others, fields)
         of_pairs = [name for name in others if is_exported and _is_of_pairs(name)]
         if "label" in missing and "human" in of_pairs:
             of_pairs.remove("human")  # its votes are all that such a row has
@@ -148,8 +150,7 @@ class _Columns:
             for name, at in others.items()
             if name not in of_pairs
         }
-        nameless = [at for name, at in columns if not name]
-        return cls(fields, kept, voters, nameless, by, of_pairs)
+        return cls(fields, kept, spread, [at for name, at in columns if not name], by, of_pairs)
 
 
 def _fields(
@@ -199,6 +200,18 @@ def _check_spelling(
             f"the columns {names} are needed"
             if len(missing) > 1
             else f"the column {names} is needed"
+        )
+
+
+def _check_sides(others: Mapping[str, int], fields: Mapping[str, int]) -> None:
+    """Refuse a table that seems to say which side is which in columns that are not read."""
+    from app.formats.columns.guessing import sides_in
+
+    sides = None if {"model_a", "response_a"} & fields.keys() else sides_in(others)
+    if sides is not None:
+        raise _Misnamed(
+            f"{' and '.join(sides)} seem to say what stood on which side: name them with --map, or "
+            "leave them out of the file"
         )
 
 
@@ -258,14 +271,14 @@ def _labels_of(file: LabelFile, opened: ExitStack) -> Iterator[tuple[Line, str]]
 
 def _table(text: IO[str], found: Separated, file: LabelFile) -> Iterator[tuple[Line, str]]:
     from app.core.limits import Limits
-    from app.imports.tables import check_names
+    from app.imports.tables import check_header
 
     skipped = 1 if found.is_said and text.readline() else 0
     reader = csv.reader(
         text, delimiter=found.delimiter, strict=True, skipinitialspace=found.is_spaced
     )
     names = _header(reader)
-    check_names([name for name in names if name], Limits())
+    check_header(names, Limits())
     try:
         columns = _Columns.of(file.layout.of(names), file)
     except _Misnamed as error:
@@ -273,24 +286,25 @@ def _table(text: IO[str], found: Separated, file: LabelFile) -> Iterator[tuple[L
         raise ColumnsUnknown(str(error), line, _first_of(reader, names)) from None
     file.note_columns(columns, names)
     unnamed = 0
-    for number, cells, fault in _rows_of_table(reader, len(names)):
+    for number, cells, fault in _rows_of_table(reader, names):
         if fault:
             yield Line(number + skipped, {}, fault), columns.by
             continue
         unnamed += _has_unnamed(columns, cells)
-        for row in _rows_of_cells(columns, names, cells):
+        for row in _rows_of_cells(columns, names, cells, file.spread_as):
             yield Line(number + skipped, row), columns.by
     if unnamed:
         file.notes.append(f"cells in columns without a name, not kept: those of {unnamed} rows")
 
 
-def _rows_of_table(reader: Any, width: int) -> Iterator[tuple[int, list[str], str]]:
+def _rows_of_table(reader: Any, names: Sequence[str]) -> Iterator[tuple[int, list[str], str]]:
     """Yield the line on which each row begins, its cells, and why it is no row of the table."""
-    from app.imports.tables import in_words
+    from app.imports.tables import check_markdown, in_words
 
-    number = reader.line_num + 1
+    number, width = reader.line_num + 1, len(names)
     try:
         for cells in reader:
+            check_markdown(names, cells or ["."])
             if len(cells) > width and not any(map(str.strip, cells[width:])):
                 del cells[width:]  # some programs end every line with a delimiter
             if cells and len(cells) != width:
@@ -320,7 +334,7 @@ def _has_unnamed(columns: _Columns, cells: Sequence[str]) -> bool:
 
 
 def _rows_of_cells(
-    columns: _Columns, names: Sequence[str], cells: Sequence[str]
+    columns: _Columns, names: Sequence[str], cells: Sequence[str], spread_as: str
 ) -> Iterator[dict[str, Any]]:
     from app.formats.tables import MARKED
 
@@ -335,18 +349,19 @@ def _rows_of_cells(
         for name, at in columns.kept.items()
         if cells[at]
     }
-    yield from _of_voters(row, kept, {name: cells[at] for name, at in columns.voters.items()})
+    labels = {name: cells[at] for name, at in columns.spread.items()}
+    yield from _spread(row, kept, labels, spread_as)
 
 
-def _of_voters(
-    row: dict[str, Any], kept: Mapping[str, Any], votes: Mapping[str, Any]
+def _spread(
+    row: dict[str, Any], kept: Mapping[str, Any], labels: Mapping[str, Any], name_of: str
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row of its own for each person's vote; the row itself where it holds one vote."""
+    """Yield a row of its own for each label; the row itself where it holds one."""
     details = {"details": dict(kept)} if kept else {}
-    if not votes:
+    if not labels:
         yield {**row, **details}
-    for name, said in votes.items():
-        yield {**row, "annotator": name, "label": said, **details}
+    for name, said in labels.items():
+        yield {**row, name_of: name, "label": said, **details}
 
 
 def _header(reader: Iterator[list[str]]) -> list[str]:
@@ -362,6 +377,7 @@ def _header(reader: Iterator[list[str]]) -> list[str]:
 
 def _objects(content: Any, called: str, file: LabelFile) -> Iterator[tuple[Line, str]]:
     """Yield the rows of JSON or Parquet, each of which has columns of its own."""
+    from app.formats.columns.declared import Layout
     from app.imports.body import rows_of
     from app.imports.upload import UploadedFile
 
@@ -373,28 +389,29 @@ def _objects(content: Any, called: str, file: LabelFile) -> Iterator[tuple[Line,
             yield Line(row.line, {}, row.reason or "is no object"), columns.by
             continue
         try:
-            own = _Columns.of(_placed(row.value), file, is_whole=False)
+            own = _Columns.of(Layout().of(list(row.value)), file, is_whole=False)
         except _Misnamed as error:
             yield Line(row.line, {}, str(error)), columns.by
             continue
-        for one in _rows_of_object(own, list(row.value.values())):
+        for one in _rows_of_object(own, list(row.value.values()), file.spread_as):
             yield Line(row.line, one), columns.by
     file.layout.seen.update(dict.fromkeys(file.layout.declared.columns.values()))
 
 
-def _placed(names: Iterable[str]) -> list[tuple[str, int]]:
-    """Return the names of fields with their places; the declared ones are renamed already."""
-    return [(name, at) for at, name in enumerate(names)]
-
-
 def _columns_of_all(first: Sequence[RawRow], file: LabelFile) -> _Columns:
     """Return the columns that the first rows have together."""
+    from app.core.errors import TribunalError
+    from app.formats.columns.declared import Layout
+    from app.formats.columns.unknown import of_object
+
     rows = [row.value for row in first if isinstance(row.value, dict)]
     names = list(dict.fromkeys(name for row in rows for name in row))
+    if len(first) == len(rows) == 1 and (why := of_object(rows[0])) and "human" not in rows[0]:
+        raise TribunalError(why)
     # what is wrong with such rows is said of each
     is_whole = len(rows) == len(first) > 0 and "human" not in names
     try:
-        columns = _Columns.of(_placed(names), file, is_whole=is_whole)
+        columns = _Columns.of(Layout().of(names), file, is_whole=is_whole)
     except _Misnamed as error:
         table = {name: [row[name] for row in rows if name in row] for name in names}
         raise ColumnsUnknown(str(error), 1, table) from None
@@ -402,14 +419,17 @@ def _columns_of_all(first: Sequence[RawRow], file: LabelFile) -> _Columns:
     return columns
 
 
-def _rows_of_object(columns: _Columns, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def _rows_of_object(
+    columns: _Columns, values: Sequence[Any], spread_as: str
+) -> Iterator[dict[str, Any]]:
     row = {name: _plain(values[at]) for name, at in columns.fields.items()}
     kept = {
         name: value
         for name, at in columns.kept.items()
         if (value := _plain(values[at])) is not None
     }
-    yield from _of_voters(row, kept, {name: values[at] for name, at in columns.voters.items()})
+    labels = {name: values[at] for name, at in columns.spread.items()}
+    yield from _spread(row, kept, labels, spread_as)
 
 
 def _completed(line: Line, file: LabelFile, by: str) -> Line | None:
@@ -432,8 +452,8 @@ def _completed(line: Line, file: LabelFile, by: str) -> Line | None:
         return Line(line.number, {}, fault)
     if "label" in row and row["label"] is None:
         return None
-    has_texts = _ANSWERS[0] in row
-    for name in ("pair",) if by == "prompt" else _OF_PAIRS if has_texts else ("prompt",):
+    by_id = _OF_PAIRS if _ANSWERS[0] in row else ("prompt",)
+    for name in ("pair",) if by == "prompt" else by_id:
         row.pop(name, None)
     return Line(line.number, row)
 

@@ -77,6 +77,14 @@ def label(  # noqa: PLR0913  # a verb's options are its parameters
             "person that it is called by",
         ),
     ] = None,
+    criteria: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMNS",
+            help="of a table with a column for each criterion: these columns, each with the labels by "
+            "the criterion that it is called by",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="store nothing; show the first three labels as stored")
     ] = False,
@@ -92,9 +100,12 @@ def label(  # noqa: PLR0913  # a verb's options are its parameters
         fail(f"--by: {by!r} is neither pair nor prompt", status=EXIT_USAGE)
     if voters and annotator:
         fail("--voters names who said so: leave out --annotator", status=EXIT_USAGE)
+    if voters and criteria:
+        fail("--voters and --criteria: a column is of one of both", status=EXIT_USAGE)
     layout = _layout(columns, coding, delimiter)
-    people = [name.strip() for name in (voters or "").split(",") if name.strip()]
-    labels = LabelFile(file, dataset, annotator, by, layout, people)
+    spread = [name.strip() for name in (voters or criteria or "").split(",") if name.strip()]
+    name_of = "criterion" if criteria else "annotator"
+    labels = LabelFile(file, dataset, annotator, by, layout, spread, name_of)
     with open_tribunal(server, key, only_reads=dry_run) as tribunal:
         try:
             found = _given(tribunal, labels, is_dry=dry_run)
@@ -137,16 +148,35 @@ def _suggest(tribunal: Tribunal, file: LabelFile, unknown: ColumnsUnknown) -> No
     from app.formats.columns.guessing import guess
 
     named = ", ".join(list(unknown.table)[:_MOST_COLUMNS]) or "no column with a name"
-    found = guess(unknown.table, _known(tribunal, file.dataset))
+    known = _known(tribunal, file.dataset)
+    found = guess(unknown.table, known)
     lines = [f"the file has: {named}"]
-    if command := _command(file, found):
+    if known is not None and known.ids & unknown.table.keys():
+        lines.append(
+            "the first line seems to be a row: write the names of the columns above it, for example "
+            "pair,label,annotator"
+        )
+    elif command := _command(file, found):
         lines += [
             "if these guesses are right, give (--dry-run first shows what it would store)",
             command,
         ]
-    if found.codes:
-        lines.append(f"and set right what these say: {', '.join(found.codes[:_MOST_CODES])}")
+        if found.codes:
+            lines.append(f"and set right what these say: {', '.join(found.codes[:_MOST_CODES])}")
+    else:
+        lines.append(_lacking(found))
     fail(f"{file.path}, line {unknown.line}: {unknown}", status=EXIT_USAGE, lines=lines)
+
+
+def _lacking(found: Guess) -> str:
+    """Say what no column of a file seems to hold."""
+    names_pair = {"pair", "prompt"} & found.columns.keys()
+    says = "label" in found.columns or found.people or found.criteria
+    what = [
+        *([] if names_pair else ["the pair of a label (its id in the dataset, or its prompt)"]),
+        *([] if says else ["who won (a, b or tie, or the name of a model)"]),
+    ]
+    return f"no column seems to hold {' or '.join(what)}"
 
 
 def _known(tribunal: Tribunal, dataset: str) -> Known | None:
@@ -164,29 +194,27 @@ def _command(file: LabelFile, found: Guess) -> str:
     """Return the command that reads a file as guessed; "" where too little is known."""
     from app.formats.columns.guessing import coding_of, mapping_of
 
-    declared = file.layout.declared
     own = {(name, name) for name in FIELDS} | {("pair", "id"), ("label", "winner")}
     columns = {n: column for n, column in found.columns.items() if (n, column) not in own}
+    declared = file.layout.declared
     # what was declared is no guess
     said = {"pair" if name == "id" else name: column for name, column in declared.columns.items()}
     columns = {n: c for n, c in columns.items() if n not in said and c not in said.values()} | said
-    has_pair = {"pair", "id", "prompt"} & {*found.columns, *said}
-    if not has_pair or not ({"label"} & {*found.columns, *said} or found.people):
+    there = {*found.columns, *said}
+    if not {"pair", "prompt"} & there or not ("label" in there or found.people or found.criteria):
         return ""
-    parts = ["tribunal", "label", file.dataset, str(file.path)]
-    if file.by:
-        parts += ["--by", file.by]
-    if columns:
-        parts += ["--map", mapping_of(columns)]
-    if found.codes:
-        parts += ["--coding", coding_of(found.codes)]
-    if declared.delimiter:
-        parts += ["--delimiter", declared.delimiter]
-    if found.people:
-        parts += ["--voters", ",".join(found.people)]
-    elif file.annotator is not None or "annotator" not in {*found.columns, *said}:
-        parts += ["--annotator", file.annotator or "NAME"]
-    return " ".join(map(_quoted, parts))
+    needs_name = not found.people and (file.annotator is not None or "annotator" not in there)
+    options = {
+        "--by": file.by,
+        "--map": mapping_of(columns),
+        "--coding": coding_of(found.codes),
+        "--delimiter": declared.delimiter,
+        "--criteria": ",".join(found.criteria),
+        "--voters": ",".join(found.people),
+        "--annotator": (file.annotator or "NAME") if needs_name else None,
+    }
+    words = [word for name, value in options.items() if value for word in (name, value)]
+    return " ".join(map(_quoted, ["tribunal", "label", file.dataset, str(file.path), *words]))
 
 
 def _quoted(part: str) -> str:

@@ -6,6 +6,7 @@ by giving it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,11 @@ _COMMENT: Final = re.compile(
     r".*(comment|remark|note|reason|explanation|rationale|justification|feedback|kommentar|bemerkung).*",
     re.IGNORECASE,
 )
+# what is said of a model or response is neither
+_ABOUT: Final = re.compile(
+    r".*(time|length|len|score|rating|tokens?|count|words?|chars?|id|cost|price|seconds)([ _-]?\w)?",
+    re.IGNORECASE,
+)
 _OTHER_VERDICTS: Final = re.compile(r"confidence|certainty|seconds|duration|time.*", re.IGNORECASE)
 
 
@@ -83,11 +89,13 @@ class Guess:
     Args:
         columns: The column by the field that it may stand for.
         people: Columns that may each hold the votes of one person.
+        criteria: Columns that may each hold what a person says by one criterion.
         codes: What stands in the column of labels and means nothing by itself.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
     people: list[str] = field(default_factory=list)
+    criteria: list[str] = field(default_factory=list)
     codes: list[str] = field(default_factory=list)
 
 
@@ -124,6 +132,9 @@ class _Look:
         self._take_two("model", self._model_columns())
         self._verdicts()
         self._take("annotator", self._annotator())
+        if self.found.people and "annotator" in self.found.columns:
+            # who said it is named already
+            self.found.people, self.found.criteria = [], self.found.people
         self._take("criterion", self._named(_CRITERION))
         self._take("comment", self._named(_COMMENT))
 
@@ -187,15 +198,20 @@ class _Look:
             for name, values in self._left.items()
             if len({code_of(one) for one in values}) <= _MOST_CODES and not _are_texts(values)
         ]
+        # a score of each side says who won only together with the other
+        of_sides = {
+            name for pair in _pairs_of_sides(self._left) for name in pair if not VOTER.match(name)
+        }
         like = [
             name
             for name in dict.fromkeys((*said, *coded))
             if LIKE_A_VERDICT.fullmatch(name)
+            and name not in of_sides
             and not _COMMENT.fullmatch(name)
             and not _OTHER_VERDICTS.fullmatch(name)
         ]
         people = [name for name in like if VOTER.match(name) and _WORDS.findall(name)[-1].isdigit()]
-        people = people if len(people) > 1 else [n for n in said if n not in like]
+        people = people if len(people) > 1 else [n for n in said if n not in (*like, *of_sides)]
         best = next((name for name in like if name in said and name not in people), None) or next(
             (name for name in like if name not in people), None
         )
@@ -211,10 +227,8 @@ class _Look:
         self._take("label", best)
 
     def _annotator(self) -> str | None:
-        if self.found.people:
-            return None
         named = next((n for n in self._left if VOTER.fullmatch(n)), None) or self._named(_WHO)
-        if named is not None:
+        if named is not None or self.found.people:
             return named
         rows = max((len(values) for values in self._left.values()), default=0)
         alike = [
@@ -243,8 +257,41 @@ def _side(name: str) -> int:
     return next((_SIDES[word] for word in reversed(words) if word in _SIDES), 0)
 
 
+def _pairs_of_sides(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the names of two columns that differ in the side alone, that of the first side first."""
+    by_stem: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        words = [word.lower() for word in _WORDS.findall(name)]
+        if any(word in _SIDES for word in words):
+            by_stem.setdefault(tuple(w for w in words if w not in _SIDES), []).append(name)
+    for found in by_stem.values():
+        if len(found) == 2:
+            a, b = sorted(found, key=_side)
+            yield a, b
+
+
+def sides_in(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return two columns that seem to hold the models or responses of the two sides.
+
+    Example:
+        >>> sides_in(["id", "right_model", "left_model"])
+        ('left_model', 'right_model')
+    """
+    return next(
+        (
+            pair
+            for pair in _pairs_of_sides(names)
+            if all(
+                (_MODEL.fullmatch(n) or _RESPONSE.fullmatch(n)) and not _ABOUT.fullmatch(n)
+                for n in pair
+            )
+        ),
+        None,
+    )
+
+
 _TIES: Final = re.compile(
-    r".*(tie|draw|equal|same|both|neither|none|gleich|egal|unentschieden|beide|keine|neutral|"
+    r"=+|.*(tie|draw|equal|same|both|neither|none|gleich|egal|unentschieden|beide|keine|neutral|"
     r"undecided|unsure).*",
     re.IGNORECASE,
 )
@@ -258,6 +305,8 @@ def coding_of(values: Iterable[str]) -> str:
         ('0=a,1=tie,2=b', 'True=a,False=b', '-1=a,1=b')
     """
     codes = sorted({code_of(v) if is_number(v) else v.strip() for v in values})
+    if any("=" in code for code in codes):
+        return json.dumps(dict(item.rsplit("=", 1) for item in _codes(codes)), ensure_ascii=False)
     return ",".join(_quoted(item) for item in _codes(codes))
 
 

@@ -332,3 +332,48 @@ def test_rows_of_json_keep_what_is_no_field_of_labels(plain: Path) -> None:
     words = command_in(run("label", "sums", "far.jsonl")[2])
     assert words[-4:] == ["--map", "prompt=question", "--annotator", "NAME"]
     assert run(*words)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("My votes,,\npair,label,annotator\n", "if it is a title, remove it"),
+        ("| id | label |\n|---|---|\n| q0 | a |\n", "a table in Markdown: save it as CSV"),
+        ("pair,label,label\nq0,a,b\n", "names a column twice: 'label'"),
+        ("q0,a,ann\nq1,b,ann\n", "seems to be a row: write the names of the columns above it"),
+        ('{"votes": [{"pair": "q0", "label": "a"}]}', "its field 'votes' holds the rows"),
+        ('{"pair": {"0": "q0"}, "label": {"0": "a"}}', "one object a row"),
+        ("id,score_a,score_b,annotator\nq0,3,5,ann\n", "no column seems to hold who won"),
+        (
+            "id,label,left_model,right_model\nq0,left,elm,oak\n",
+            "left_model and right_model seem to",
+        ),
+        ("id,label\nq0,NaN\nq1,A=B\nq2,p=q\n", """--coding '{"NaN": "none", "p=q": "?"}'"""),
+        ("id,label\nq0,TRUE\nq1,FALSE\n", "--coding TRUE=a,FALSE=b"),
+        ("id,label\nq0,gleich\n", "--coding gleich=tie"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_what_to_do(plain: Path, content: str, said: str) -> None:
+    (plain / "x.csv").write_text(content)
+    status, _, told = run("label", "sums", "x.csv", "--annotator", "me")
+    assert status in (1, 2)
+    assert said in told.replace('--coding "TRUE=a,FALSE=b"', "--coding TRUE=a,FALSE=b").replace(
+        '"gleich=tie"', "gleich=tie"
+    )
+    assert votes_of("sums") == {"q0": [], "q1": [], "q2": []}
+
+
+def test_a_table_with_a_column_for_each_criterion_is_a_label_by_each(plain: Path) -> None:
+    (plain / "two.csv").write_text("id,style,truth,annotator\nq0,A,B,ann\nq1,tie,oak,ann\n")
+    words = command_in(run("label", "sums", "two.csv")[2])
+    assert words[-2:] == ["--criteria", "style,truth"]
+    assert (
+        "the file has a column for the annotator, too"
+        in (run("label", "sums", "two.csv", "--voters", "style,truth")[2])
+    )
+    assert run(*words)[0] == 0
+    found = [(v["annotator"], v["criterion"], v["label"]) for v in votes_of("sums")["q0"]]
+    assert found == [("ann", "style", "a"), ("ann", "truth", "b")]
+    (plain / "raters.csv").write_text("id,rater_1,rater_2\nq0,1,2\n")
+    words = command_in(run("label", "sums", "raters.csv")[2])
+    assert words[-4:] == ["--coding", "1=a,2=b", "--voters", "rater_1,rater_2"]
