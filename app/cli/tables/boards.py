@@ -169,10 +169,8 @@ def report(console: Screen, body: Body) -> None:
         f"report {body['id']}: {body['pairs']} pairs, {human['labels']} labels by "
         f"{human['annotators']} annotators"
     )
-    console.print(
-        f"people agree {_among_people(human)}; Krippendorff's alpha "
-        f"{estimate(human['krippendorff_alpha'])}"
-    )
+    alpha = f"; Krippendorff's alpha {estimate(human['krippendorff_alpha'])}"
+    console.print(f"{_among_people(human)}{alpha}")
     if line := _pluralities(human):
         console.print(line)
     if len(body["judges"]) <= _MOST_SENTENCES:
@@ -207,10 +205,13 @@ def _correlations(console: Screen, found: Body | None) -> None:
 
 def _among_people(human: Body) -> str:
     """Say how often two people agree, on the basis of a judge's agreement first."""
+    if not human["percent_agreement"]["n"]:
+        return "no pair has votes of two people"
     whole = f"{_counted(human['percent_agreement'], 'couples of votes')} with ties as a class"
     decided = human.get("percent_agreement_without_ties")
     # an earlier version stored no figure without ties
-    return f"{_counted(decided, 'couples of votes for a or b')}, {whole}" if decided else whole
+    first = f"{_counted(decided, 'couples of votes for a or b')}, " if decided else ""
+    return f"people agree {first}{whole}"
 
 
 def _counted(share: Body, of: str) -> str:
@@ -282,7 +283,11 @@ def _beside_people(console: Screen, judges: Sequence[Body]) -> None:
     """Show how judges agree with people, beside one more person on the same votes."""
     columns = ("judge", "votes", "judge agrees", "a person agrees", "difference")
     shown = Table(*columns, drops=("votes",))
-    rows = [row for row in judges if "ceiling_where_decided" in row]
+    rows = [
+        row
+        for row in judges
+        if "ceiling_where_decided" in row and row["ceiling_where_decided"]["difference"]["n"]
+    ]
     for row in rows:
         found = row["ceiling_where_decided"]
         figures = (estimate(found[name]) for name in ("judge", "people", "difference"))
@@ -337,8 +342,8 @@ def _cascade(console: Screen, body: Body) -> None:
 def _group(console: Screen, part: Body, field: str | None) -> None:
     human = part["human"]
     console.print(
-        f"\n{escape(str(field or 'group'))} {escape(part['group'])}: {part['pairs']} pairs; people "
-        f"agree {_among_people(human)}"
+        f"\n{escape(str(field or 'group'))} {escape(part['group'])}: {part['pairs']} pairs; "
+        f"{_among_people(human)}"
     )
     _judges(console, part["judges"])
     if part.get("judge_pairs"):

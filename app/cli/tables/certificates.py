@@ -38,12 +38,17 @@ def preview(console: Screen, body: Body) -> None:
         console.print(f"recorded judges: {escape(some(body['recorded_judges']))}")
     for number, row in enumerate(body["rows"], start=1):
         console.print(f"[bold]pair {number}[/]")
-        for name, value in row.items():
-            if value not in ([], {}):
-                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-                console.print(f"  {escape(name)}: {escape(_short(text))}")
+        fields_of(console, row)
     for line in rejections(body):
         console.print(f"[red]{escape(line)}[/]")
+
+
+def fields_of(console: Screen, row: Body) -> None:
+    """Show the fields of a row, one on each line."""
+    for name, value in row.items():
+        if value not in ([], {}):
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            console.print(f"  {escape(name)}: {escape(_short(text))}")
 
 
 def _short(text: str) -> str:

@@ -110,7 +110,7 @@ def test_a_report_shows_what_it_holds_and_nothing_else() -> None:
     for words in (
         "correlation with people's mean score, by response judge criterion n Pearson",
         "j + k over criteria 7 .500", "cascade: coverage .750", "answered by j 100.0%",
-        "task maths: 0 pairs; people agree", "j / k", "where it abstains", "(p 0.04)",
+        "task maths: 0 pairs; no pair has votes of two people", "j / k", "where it abstains", "(p 0.04)",
     ):  # fmt: skip
         assert words in said
     assert "by pair" not in said
@@ -121,7 +121,9 @@ def test_a_report_shows_what_it_holds_and_nothing_else() -> None:
 def test_a_report_says_of_how_many_pairs_a_judge_and_people_agree() -> None:
     judge = body_of(
         reports.JudgeFigures, judge="j", n=300, neither=97, agreement={**about(0.9375), "n": 176},
-        ceiling_where_decided=body_of(reports.CeilingFigures, judge=about(0.95), people=about(0.875)),
+        ceiling_where_decided=body_of(
+            reports.CeilingFigures, judge=about(0.95), people=about(0.875), difference=about(0.075)
+        ),
     )  # fmt: skip
     human = body_of(
         reports.HumanFigures,
@@ -138,7 +140,7 @@ def test_a_report_says_of_how_many_pairs_a_judge_and_people_agree() -> None:
         "a or b on 208 pairs, call 106 a tie, no majority on 18",
         "j agrees on 165 of 176 pairs that both decided (.938); a tie or no preference on 97 of its "
         "300 verdicts; no verdict on 32 pairs",
-        "judge votes judge agrees a person agrees difference j 0 .950 .875",
+        "judge votes judge agrees a person agrees difference j 9 .950 .875 .075",
     ):
         assert words in said
     known = body_of(reports.CascadeFigures, pairs=0, excluded_calibration_pairs=332)

@@ -244,7 +244,8 @@ def test_a_report_by_slice_with_judges_beside_each_other() -> None:
     assert "task lakes" in out.replace("metadata.", "")
     assert "task rivers" in out.replace("metadata.", "")
     assert out.count("cheap / dear") == 3
-    assert "beside a person" in out
+    assert out.count("no pair has votes of two people") == 3
+    assert "a person agrees" not in out
 
 
 def test_a_judges_health_card_with_a_line_of_ones_own(folder: Path) -> None:
