@@ -25,22 +25,15 @@ router = APIRouter(prefix="/labels", tags=["labels"], route_class=IdempotentRout
 async def create(body: LabelsIn, running: Running) -> LabelsBody:
     """Store labels on pairs of datasets; nothing is stored if one of them cannot be."""
     async with running.db.write() as session:
-        changes = await posting.post(session, body.labels, running.now())
-    return {
-        "accepted": len(body.labels),
-        "replaced": changes.replaced,
-        "unchanged": changes.unchanged,
-        "contradicted": changes.contradicted,
-    }
+        return await posting.post(session, body.labels, running.now())
 
 
 @router.post("/check", response_model=CheckedBody, responses=refused(404))
 @needs(Scope.JUDGE)
 async def check(body: LabelsIn, running: Running) -> CheckedBody:
-    """Refuse what posting these labels would refuse; nothing is stored either way."""
+    """Refuse what posting these labels would refuse, and show how they would be stored; none is."""
     async with running.db.read() as session:
-        await posting.check(session, body.labels)
-    return {"checked": len(body.labels)}
+        return await posting.check(session, body.labels)
 
 
 @router.get("", response_model=PageBody[LabelBody], responses=refused(404))

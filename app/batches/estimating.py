@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import NormalDist
@@ -17,13 +17,16 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from app.batches.assuming import output_in_words, output_of, overspent
 from app.batches.creating import chosen_pairs, costs_nothing
 from app.batches.schemas import BatchIn
+from app.bodies.batches import OutputBody
 from app.core.models import CalibrationRow, Dataset
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.judgments.authority import Authority, refuse_expired, resolve_for
 from app.judgments.judging import Knowledge, Subject
+from app.scores.store import Answered, answered_by
 from calibration.binomial import wilson_interval
 from judges.base import Judge
 from judges.budget import Asks, Sized, is_priced, most_usd
@@ -40,6 +43,8 @@ _LEVEL: Final = 0.95
 _ENOUGH: Final = 20
 # bytes of a token: most texts, and the range of languages and tokenisers
 _TOKEN_BYTES: Final = (4.0, 6.0, 2.0)
+# earlier scores from which the output tokens of a call are taken
+_MOST_EARLIER: Final = 1_000
 
 
 class Spread(NamedTuple):
@@ -185,7 +190,10 @@ async def estimate(running: Runtime, request: BatchIn) -> dict[str, Any]:
     for start in range(0, len(positions), _CHUNK):
         await _look(running, dataset, authority, walk, positions[start : start + _CHUNK].tolist())
     certificate = authority.certificate
-    judges = _judges(walk, _passed_on(certificate), scope.total)
+    earlier = await _earlier(running, walk)
+    judges = _judges(walk, _passed_on(certificate), scope.total, earlier)
+    cost = _total([one.usd for one in judges])
+    is_part = request.part is not None
     return {
         "object": "batch_estimate",
         "dataset": dataset.id,
@@ -197,8 +205,11 @@ async def estimate(running: Runtime, request: BatchIn) -> dict[str, Any]:
         "scored_pairs": len(walk.settled),
         "scored_ids": walk.settled[:_MOST_NAMED],
         "judges": [one.as_json() for one in judges],
-        "cost_usd": _total([one.usd for one in judges]),
+        "cost_usd": cost,
         "budget_usd": request.budget_usd,
+        "warnings": list(
+            _warnings(judges, cost, request.budget_usd, 0 if is_part else scope.total)
+        ),
     }
 
 
@@ -215,6 +226,16 @@ async def _look(
     await knowledge.load(running)
     for subject in subjects:
         await walk.take(subject, knowledge)
+
+
+async def _earlier(running: Runtime, walk: Walk) -> dict[str, Answered]:
+    """Return what the judges answered to other pairs of which no answer to these is stored."""
+    found = {}
+    async with running.db.read() as session:
+        for name, counts in walk.counts.items():
+            if counts.new and not counts.stored and isinstance(counts.judge, Sized):
+                found[name] = await answered_by(session, counts.judge.spec, _MOST_EARLIER)
+    return found
 
 
 def _passed_on(certificate: CalibrationRow | None) -> dict[str, Spread]:
@@ -241,6 +262,13 @@ class JudgeForecast:
     completion: Spread | None
     usd: Spread | None
     basis: str
+    output: OutputBody | None = None
+
+    @property
+    def budget_usd(self) -> float | None:
+        """What the settings of the judge let it spend."""
+        judge = self.counts.judge
+        return judge.budget_usd if isinstance(judge, OpenAIJudge) else None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as users see it."""
@@ -253,12 +281,19 @@ class JudgeForecast:
             "scored": self.counts.scored,
             **{name: None if one is None else one.as_json() for name, one in found.items()},
             "basis": self.basis,
+            "output": self.output,
+            "budget_usd": self.budget_usd,
         }
 
 
-def _judges(walk: Walk, certified: Mapping[str, Spread], total: int) -> list[JudgeForecast]:
+def _judges(
+    walk: Walk, certified: Mapping[str, Spread], total: int, earlier: Mapping[str, Answered]
+) -> list[JudgeForecast]:
     shares = {name: _share_passed_on(one, certified) for name, one in walk.counts.items()}
-    return [_forecast(one, shares, walk.looked_at, total) for one in walk.counts.values()]
+    return [
+        _forecast(one, shares, (walk.looked_at, total), earlier.get(name))
+        for name, one in walk.counts.items()
+    ]
 
 
 def _share_passed_on(counts: JudgeCounts, certified: Mapping[str, Spread]) -> Spread:
@@ -269,16 +304,20 @@ def _share_passed_on(counts: JudgeCounts, certified: Mapping[str, Spread]) -> Sp
 
 
 def _forecast(
-    counts: JudgeCounts, shares: Mapping[str, Spread], looked_at: int, total: int
+    counts: JudgeCounts,
+    shares: Mapping[str, Spread],
+    sample: tuple[int, int],
+    earlier: Answered | None,
 ) -> JudgeForecast:
     if costs_nothing(counts.judge):
         return JudgeForecast(counts, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, "free")
-    pairs = _scaled(_expected(counts.asked, shares), looked_at, total)
-    each = _with_reasons(_of_stored(counts.stored) or _of_texts(counts), counts.judge)
+    pairs = _scaled(_expected(counts.asked, shares), *sample)
+    each = _of_stored(counts.stored) or _of_texts(counts, earlier)
+    each = _with_reasons(each, counts.judge)
     calls, prompt, completion, usd = (
         None if one is None else pairs.times(one) if pairs.high else NOTHING for one in each.figures
     )
-    return JudgeForecast(counts, pairs, calls, prompt, completion, usd, each.basis)
+    return JudgeForecast(counts, pairs, calls, prompt, completion, usd, each.basis, each.output)
 
 
 def _expected(asked: Mapping[tuple[str, ...], int], shares: Mapping[str, Spread]) -> Spread:
@@ -316,6 +355,7 @@ class _Each(NamedTuple):
 
     figures: tuple[Spread | None, Spread | None, Spread | None, Spread | None]
     basis: str
+    output: OutputBody | None = None
 
 
 def _of_stored(scores: Sequence[Score]) -> _Each | None:
@@ -335,8 +375,11 @@ def _of_stored(scores: Sequence[Score]) -> _Each | None:
     )
 
 
-def _of_texts(counts: JudgeCounts) -> _Each:
-    """Return the figures from the lengths of the prompts; else the most that a score may cost."""
+def _of_texts(counts: JudgeCounts, earlier: Answered | None) -> _Each:
+    """Return the figures from the lengths of the prompts; else the most that a score may cost.
+
+    What a call answers follows from no prompt: earlier answers say it, or it is assumed.
+    """
     judge = counts.judge
     if not counts.new:
         return _Each((NOTHING, NOTHING, NOTHING, NOTHING), "stored_scores")
@@ -347,13 +390,44 @@ def _of_texts(counts: JudgeCounts) -> _Each:
     asks = [judge.asks(pair) for pair in counts.new]
     calls = _average((len(one.prompts), one.fewest, len(one.prompts)) for one in asks)
     prompt = _average(_prompt_tokens(one) for one in asks)
-    completion = _average((most, one.fewest, most) for one in asks for most in [_longest(one)])
+    output = output_of(max(one.max_tokens for one in asks), earlier)
+    each = output["tokens_per_call"]
+    completion = _average(
+        (min(len(one.prompts) * each, _longest(one)), one.fewest, _longest(one)) for one in asks
+    )
     usd = _at_prices(judge, prompt, completion)
     if usd is not None and isinstance(judge, OpenAIJudge):
         # what the provider leaves out is asked directly
         share = judge.price_in_batches
         usd = usd.times(Spread(share, share, 1.0))
-    return _Each((calls, prompt, completion, usd), "texts")
+    return _Each((calls, prompt, completion, usd), "texts", output)
+
+
+def _warnings(
+    judges: Sequence[JudgeForecast],
+    cost: Mapping[str, Any] | None,
+    budget: float | None,
+    total: int,
+) -> Iterator[str]:
+    """Yield what was assumed, and which budgets may not do.
+
+    Args:
+        judges: What each judge would be asked.
+        cost: Of all of them.
+        budget: Of the batch.
+        total: Pairs of a batch over a whole dataset, of which a part can be judged first.
+    """
+    for one in judges:
+        name = one.counts.judge.spec.name
+        if one.output is not None and one.pairs.high:
+            yield f"{name}: {output_in_words(one.output, total)}"
+        if one.usd is not None:
+            yield from overspent(
+                f"{name}: its budget_usd", one.budget_usd, one.usd.value, one.usd.high
+            )
+    if cost is not None:
+        what = "budget_usd of the batch"
+        yield from overspent(what, budget, cost["value"], cost["high"])
 
 
 def _with_reasons(each: _Each, judge: Judge) -> _Each:
@@ -376,7 +450,7 @@ def _with_reasons(each: _Each, judge: Judge) -> _Each:
         score if score is None or more is None else score.plus(reason.times(more))
         for score, more in zip(each.figures, found, strict=True)
     ]
-    return _Each((figures[0], figures[1], figures[2], figures[3]), each.basis)
+    return _Each((figures[0], figures[1], figures[2], figures[3]), each.basis, each.output)
 
 
 def _prompt_tokens(asks: Asks) -> tuple[float, float, float]:

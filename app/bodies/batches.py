@@ -82,6 +82,21 @@ class Progress(TypedDict):
     ]
 
 
+class OutputBody(TypedDict):
+    """What one call of a judge is taken to answer, and what that rests on."""
+
+    tokens_per_call: Annotated[float, Doc("what the likely figures count with")]
+    most_per_call: Annotated[int, Doc("what its settings allow: the upper ends count with it")]
+    source: Annotated[
+        Literal["earlier_calls", "other_settings", "limit", "assumption"],
+        Doc(
+            "the mean over stored scores of this judge on any pairs, or of a judge of its name with "
+            "other settings; the limit itself, where it is small; else nothing is known"
+        ),
+    ]
+    scores: Annotated[int, Doc("stored scores that it rests on")]
+
+
 class JudgeEstimateBody(TypedDict):
     """What one judge would be asked in a batch."""
 
@@ -99,6 +114,10 @@ class JudgeEstimateBody(TypedDict):
             "are stored, the lengths of the prompts, the most that a score may cost, or nothing"
         ),
     ]
+    output: Annotated[
+        OutputBody | None, Doc("where `basis` is texts: what follows from no prompt, output tokens")
+    ]
+    budget_usd: Annotated[float | None, Doc("what its settings let it spend")]
 
 
 class BatchEstimateBody(TypedDict):
@@ -116,8 +135,11 @@ class BatchEstimateBody(TypedDict):
     ]
     scored_ids: Annotated[list[str], Doc("their ids, the first 1,000")]
     judges: list[JudgeEstimateBody]
-    cost_usd: Estimate | None
+    cost_usd: Annotated[
+        Estimate | None, Doc("`value` is likely; `high` is the upper bound, as far as it is known")
+    ]
     budget_usd: float | None
+    warnings: Annotated[list[str], Doc("what was assumed, and which budget may not do")]
 
 
 class BatchFault(TypedDict):

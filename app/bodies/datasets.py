@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Final, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
@@ -119,6 +119,20 @@ class PreviewBody(TypedDict):
     warnings: list[str]
 
 
+_TURNED: Final = (
+    "labels that name the two models or responses the other way round than the pair is stored, and "
+    "were exchanged"
+)
+
+
+class OutcomesBody(TypedDict):
+    """How many labels say what, of the pairs as they are stored."""
+
+    a: int
+    b: int
+    tie: int
+
+
 class LabelsBody(TypedDict):
     """What became of posted labels."""
 
@@ -132,12 +146,20 @@ class LabelsBody(TypedDict):
             "stands, the others are in history"
         ),
     ]
+    labels: OutcomesBody
+    turned: Annotated[int, Doc(_TURNED)]
 
 
 class CheckedBody(TypedDict):
     """Labels that could be posted as they are."""
 
     checked: Annotated[int, Doc("labels that were looked at; none was stored")]
+    contradicted: Annotated[int, Doc("pairs on which labels of one annotator differ")]
+    labels: OutcomesBody
+    turned: Annotated[int, Doc(_TURNED)]
+    rows: Annotated[
+        list[dict[str, JsonValue]], Doc("the first three labels as they would be stored")
+    ]
 
 
 class LabelBody(TypedDict):

@@ -105,9 +105,20 @@ def note(message: str) -> None:
 
 
 def fail(
-    message: str, *, status: int = EXIT_FAILED, details: Mapping[str, Any] | None = None
+    message: str,
+    *,
+    status: int = EXIT_FAILED,
+    details: Mapping[str, Any] | None = None,
+    lines: Sequence[str] = (),
 ) -> NoReturn:
-    """Print what is wrong on standard error and exit; `details` is the server's problem body."""
+    """Print what is wrong on standard error and exit.
+
+    Args:
+        message: What is wrong.
+        status: The exit status.
+        details: The server's problem body.
+        lines: What else to say, such as what to do.
+    """
     note(message)
     errors = (details or {}).get("errors") or []
     for error in errors:
@@ -120,6 +131,8 @@ def fail(
         typer.echo("known formats, by their fields:", err=True)
         for name, fields in formats.items():
             _detail(f"{name}: {fields}")
+    for line in lines:
+        _detail(line)
     raise typer.Exit(status)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 LabelRule = Literal["majority", "random_annotator", "panel"]
 Scope = Literal["answered", "dataset"]
@@ -284,6 +284,7 @@ class Label(_Label, total=False):
     strength: float
     first_shown: Literal["a", "b"]
     comment: str
+    details: Mapping[str, Any]
 
 
 class QueueRequest(TypedDict, total=False):

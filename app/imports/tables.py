@@ -230,6 +230,16 @@ def _header(table: Any, lines: _Lines, limits: Limits) -> list[str]:
         raise BadRequest(f"line 1 of the table is not a header: {error}") from error
     if _NOT_UTF8.search("".join(header)):
         raise BadRequest(f"the header of the table is not UTF-8; {_SAVE}")
+    check_header(header, limits)
+    return header
+
+
+def check_header(header: Sequence[str], limits: Limits) -> None:
+    """Refuse a first line that seems to be a title, or whose names are no names of columns.
+
+    Raises:
+        BadRequest: it is such.
+    """
     named = [name for name in header if name]
     if len(header) > len(named) == 1:
         raise BadRequest(
@@ -237,7 +247,16 @@ def _header(table: Any, lines: _Lines, limits: Limits) -> list[str]:
             "a title, remove it, so that the names of the columns stand in the first line"
         )
     check_names(named, limits)
-    return header
+
+
+def check_markdown(header: Sequence[str], cells: Sequence[str]) -> None:
+    """Refuse a table in Markdown, by the line below its header.
+
+    Raises:
+        BadRequest: it is one.
+    """
+    if not (header[0] or header[-1]) and set("".join(cells)) <= set("-: "):
+        raise BadRequest("the file is a table in Markdown: save it as CSV")
 
 
 def check_names(names: Sequence[str], limits: Limits) -> None:
@@ -277,8 +296,7 @@ def _nameless(header: Sequence[str], cells: Sequence[str]) -> str:
 def _checked(header: Sequence[str], cells: list[str]) -> list[str]:
     if not any(map(str.strip, cells)):
         raise RowInvalid("it is empty")
-    if not (header[0] or header[-1]) and set("".join(cells)) <= set("-: "):
-        raise BadRequest("the file is a table in Markdown: save it as CSV")
+    check_markdown(header, cells)
     if len(cells) > len(header) and not any(map(str.strip, cells[len(header) :])):
         del cells[len(header) :]  # some programs end every line with a delimiter
     if len(header) == 1 and len(cells) > 1:

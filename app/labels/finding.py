@@ -95,6 +95,17 @@ def place_in(wanted: Wanted, pair: Candidate) -> Place | None:
     return None
 
 
+def others_than(wanted: Wanted, pair: Candidate) -> str:
+    """Return why a label cannot mean a pair: its models are others, or its responses."""
+    models = {pair.model_a, pair.model_b}
+    if wanted.model_a is not None and {wanted.model_a, wanted.model_b} != models:
+        return (
+            f"the models of this pair are {pair.model_a} and {pair.model_b}, not {wanted.model_a} and "
+            f"{wanted.model_b}"
+        )
+    return "the two responses are not those of this pair"
+
+
 def _of_prompt(wanted: Wanted, pairs: Sequence[Candidate]) -> list[Candidate]:
     """Return the pairs of this prompt: to the letter, else but for blanks and case.
 

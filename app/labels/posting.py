@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.bodies.datasets import CheckedBody, LabelsBody, OutcomesBody
 from app.core.db import rfc3339
 from app.core.errors import NotFound, Unprocessable
 from app.core.http.field_errors import named
@@ -23,18 +24,20 @@ from app.datasets.records import Candidate
 from app.formats.base import RowInvalid, trim, whole_text
 from app.formats.columns.verdicts import BOTH_BAD
 from app.labels import service
-from app.labels.finding import Place, Wanted, place_in, place_of
+from app.labels.finding import Place, Wanted, others_than, place_in, place_of
 from app.labels.schemas import LabelIn
-from app.labels.service import LabelChanges, NewLabel
+from app.labels.service import NewLabel
 from judges.probability import parse_label, swap_label
 
 _PREFIX: Final = "lab_"
 _MOST_FAULTS: Final = 100
 _MOST_HINTS: Final = 5
 _MOST_DIGITS: Final = 18
+# labels that a check shows
+_MOST_ROWS: Final = 3
 
 
-async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetime) -> LabelChanges:
+async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetime) -> LabelsBody:
     """Store all labels, or none if one is faulty; the error names its index."""
     known = await datasets.find_datasets(session, {label.dataset for label in posted})
     await datasets.lock(session, known.values())
@@ -42,17 +45,58 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
     changes = await service.post_labels(session, new, moment)
     for dataset in {dataset.seq: dataset for dataset in known.values()}.values():
         await datasets.refresh_label_counts(session, dataset)
-    return changes
+    tally = await beside_if_many(len(new), _Tally.of, new)
+    return {
+        "accepted": len(posted),
+        "replaced": changes.replaced,
+        "unchanged": changes.unchanged,
+        "contradicted": changes.contradicted,
+        "labels": tally.outcomes,
+        "turned": tally.turned,
+    }
 
 
-async def check(session: AsyncSession, posted: Sequence[LabelIn]) -> None:
-    """Refuse what `post` would refuse."""
+async def check(session: AsyncSession, posted: Sequence[LabelIn]) -> CheckedBody:
+    """Refuse what `post` would refuse, and show the first labels as it would store them."""
     known = await datasets.find_datasets(session, {label.dataset for label in posted})
-    await _new_labels(session, posted, known)
+    new = await _new_labels(session, posted, known)
+    ids = await service.pair_ids(session, [label.pair_seq for label in new[:_MOST_ROWS]])
+    tally = await beside_if_many(len(new), _Tally.of, new)
+    return {
+        "checked": len(posted),
+        "contradicted": await beside_if_many(len(new), service.contradicted, new),
+        "labels": tally.outcomes,
+        "turned": tally.turned,
+        "rows": [
+            {
+                "dataset": known[one.dataset].id,
+                "pair": ids[label.pair_seq],
+                "annotator": label.annotator,
+                "label": label.label,
+                "criterion": label.criterion,
+                **label.details,
+            }
+            for one, label in zip(posted, new[:_MOST_ROWS], strict=False)
+        ],
+    }
+
+
+class _Tally(NamedTuple):
+    """What labels say of the pairs as they are stored, and how many were turned."""
+
+    outcomes: OutcomesBody
+    turned: int
+
+    @classmethod
+    def of(cls, labels: Sequence[NewLabel]) -> _Tally:
+        """Return the counts of labels."""
+        n = Counter([label.label for label in labels])
+        turned = sum([label.is_turned for label in labels])
+        return cls({"a": n["a"], "b": n["b"], "tie": n["tie"]}, turned)
 
 
 def _new_label(label: LabelIn, place: Place) -> NewLabel:
-    details = label.details
+    details = label.kept
     said = place.side_of(label.winner or "") if label.label is None else label.label
     if said == BOTH_BAD:
         said, details["both_bad"] = "tie", True
@@ -60,7 +104,9 @@ def _new_label(label: LabelIn, place: Place) -> NewLabel:
         said = swap_label(parse_label(said))
         if "first_shown" in details:
             details["first_shown"] = swap_label(details["first_shown"])
-    return NewLabel(place.pair_seq, label.annotator, said, label.criterion, details)
+    return NewLabel(
+        place.pair_seq, label.annotator, said, label.criterion, details, place.is_turned
+    )
 
 
 async def _new_labels(
@@ -120,7 +166,7 @@ async def _by_id(
         seq = seqs.get((dataset.seq, label.pair))
         if seq is None:
             found[index] = f"the dataset has no pair {shown(label.pair)}"
-        elif label.winner is None and label.response_a is None:
+        elif label.winner is None and label.response_a is None and label.model_a is None:
             found[index] = Place(seq)
         else:
             to_read[label.dataset][index] = seq
@@ -135,7 +181,7 @@ def _places_in(
 ) -> dict[int, Place | str]:
     return {
         index: place_in(_wanted(posted[index]), pairs[seq])
-        or "the two responses are not those of this pair"
+        or others_than(_wanted(posted[index]), pairs[seq])
         for index, seq in wanted.items()
     }
 

@@ -56,6 +56,12 @@ async def current_on(session: AsyncSession, pair_seqs: Sequence[int]) -> list[Ro
     return rows
 
 
+async def pair_ids(session: AsyncSession, pair_seqs: Sequence[int]) -> dict[int, str]:
+    """Return the ids of a few pairs."""
+    query = select(PairRow.seq, PairRow.id).where(PairRow.seq.in_(pair_seqs))
+    return {row.seq: row.id for row in await session.execute(query)}
+
+
 async def insert_label_rows(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert labels."""
     await insert_rows(session, _LABELS, await beside_if_many(len(rows), _as_texts, rows))
@@ -103,13 +109,17 @@ _Answers = tuple[int, str | None, str]
 
 @dataclass(frozen=True, slots=True)
 class NewLabel:
-    """A label to store on a pair."""
+    """A label to store on a pair.
+
+    `is_turned`: who said it saw the two responses the other way round; the label is of the pair.
+    """
 
     pair_seq: int
     annotator: str | None
     label: str
     criterion: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    is_turned: bool = False
 
     @property
     def answers(self) -> _Answers:
@@ -142,6 +152,15 @@ class LabelChanges:
     replaced: int
     unchanged: int
     contradicted: int = 0
+
+
+def contradicted(labels: Sequence[NewLabel]) -> int:
+    """Return how many pairs have labels of one person that differ."""
+    said: defaultdict[_Answers, set[str]] = defaultdict(set)
+    for label in labels:
+        if label.annotator is not None:
+            said[label.answers].add(label.label)
+    return sum(len(labels) > 1 for labels in said.values())
 
 
 async def insert_labels(
@@ -233,8 +252,7 @@ def _posted(
         standing[label.answers] = [_Standing(label.said, row=rows[-1])]
     for replaced in outdated:
         replaced.row["replaced_at"] = moment
-    contradicted = sum(len({label.label for label in new}) > 1 for new in sayings.values())
-    return _Posted(rows, outdated, contradicted)
+    return _Posted(rows, outdated, contradicted(labels))
 
 
 async def _current(

@@ -24,7 +24,7 @@ from app.core.models import Score as ScoreRow
 from app.core.runtime import Runtime
 from app.datasets.score_columns import score_from_row, score_values
 from judges.base import JudgeSpec
-from judges.types import Pair, Score
+from judges.types import Pair, Score, TokenUsage
 
 _CHUNK: Final = 5_000
 _FEW: Final = 32
@@ -143,6 +143,26 @@ async def stored_scores(
         for row in await session.execute(query):
             found[row.content_hash] = _stored(row)
     return found
+
+
+class Answered(NamedTuple):
+    """What earlier answers of a judge took; `is_same`: under the prompt and settings of today."""
+
+    usages: Sequence[TokenUsage]
+    is_same: bool
+
+
+async def answered_by(session: AsyncSession, spec: JudgeSpec, most: int) -> Answered:
+    """Return what stored scores of a judge took, on any pairs; of its other settings at last."""
+    found: list[TokenUsage] = []
+    for is_same in (True, False):
+        own = _SCORES.c.fingerprint == spec.fingerprint if is_same else _SCORES.c.judge == spec.name
+        query = select(_SCORES.c.usage).where(own, _SCORES.c.failure.is_(None)).limit(most)
+        usages = [TokenUsage(**usage) for usage in (await session.scalars(query)).all()]
+        found = [usage for usage in usages if usage.calls and usage.completion]
+        if found:
+            return Answered(found, is_same)
+    return Answered(found, is_same=False)
 
 
 async def scores_at_hand(

@@ -90,6 +90,11 @@ class OpenAIJudge:
         times = self._settings.attempts + batched
         return times * self._server.budget.most(asks.prompts, asks.max_tokens)
 
+    @property
+    def budget_usd(self) -> float | None:
+        """What it may spend while this process runs, None for no limit."""
+        return self._server.budget.usd
+
     def asks(self, pair: Pair) -> Asks:
         """Return what a score of this pair asks of the model, without repetitions."""
         queries = self._queries(pair)

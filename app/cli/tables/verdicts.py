@@ -248,16 +248,28 @@ def batch_estimate(console: Screen, body: Body) -> None:
         )  # fmt: skip
     console.print(table)
     for one in body["judges"]:
-        if said := _BASIS.get(one["basis"]):
+        if one["basis"] == "stored_scores" and one["scored"] and one["pairs"]["high"]:
+            known = f"what a score takes is the mean over its {one['scored']} scores here"
+            console.print(f"{escape(one['judge'])}: {known}")
+        elif said := _BASIS.get(one["basis"]):
             console.print(f"{escape(one['judge'])}: {said}")
-    console.print(f"cost: {_range(body['cost_usd'], '{:.4f}')} USD; nothing was started")
+    for sentence in body.get("warnings") or ():
+        console.print(escape(sentence))
+    console.print(f"cost: {_likely(body['cost_usd'])}; nothing was started")
 
 
 _BASIS = {
-    "texts": "it has no stored scores here: tokens follow from the lengths of the prompts",
+    "texts": "it has no stored scores here: input tokens follow from the lengths of the prompts",
     "prices": "it has no stored scores here: the upper end is the most that a score may cost",
     "unknown": "it has no price and no stored scores here: give price_input and price_output",
 }
+
+
+def _likely(found: Body | None) -> str:
+    """Return a cost: what is likely, and the most that it may be."""
+    if found is None or found["value"] is None or found["low"] == found["high"]:
+        return f"{_range(found, '{:.4f}')} USD"
+    return f"{found['value']:.4f} USD is likely, {found['high']:.4f} is the upper bound"
 
 
 def _range(found: Body | None, form: str) -> str:

@@ -227,7 +227,8 @@ def _object(option: str, text: str) -> Iterator[tuple[str, str]]:
 
 def _columns(texts: Iterable[str]) -> dict[str, str]:
     columns: dict[str, str] = {}
-    for target, source in _pairs("map", texts, "field=column"):
+    for said, source in _pairs("map", texts, "field=column"):
+        target = "id" if said == "pair" else said  # as files of labels call it
         if target not in TARGETS:
             near = nearest(target, TARGETS)
             meant = f"; did you mean {near}?" if near else f" among {', '.join(TARGETS)}"

@@ -22,7 +22,7 @@ VERDICTS: Final = ("label", "winner", "preference")
 PROMPTS: Final = ("prompt", "messages", "question", "instruction", "query", "user_prompt", "input")
 # columns that may hold the conversation as messages
 _TURNS: Final = ("context", "conversation", "conversations", "dialogue", "history")
-_VOTER: Final = re.compile(
+VOTER: Final = re.compile(
     r"(annotator|rater|labell?er|worker|user|evaluator|reviewer|coder|participant|respondent|assessor|"
     r"expert)[_ -]?(id|name|email|hash)?|(completed|labell?ed|annotated|rated)[_ -]?by",
     re.IGNORECASE,
@@ -87,7 +87,7 @@ _BESIDE: Final = re.compile(
     re.IGNORECASE,
 )
 # a column of such a name may say who won; a row without a vote that has one is told of
-_LIKE_A_VERDICT: Final = re.compile(
+LIKE_A_VERDICT: Final = re.compile(
     r"(.*[_ -])?(labels?|winners?|preferences?|preferred|prefers?|votes?|verdicts?|choices?|chosen|"
     r"rank(ing|s)?|ratings?|scores?|judge?ments?|completions?|better|best|results?|outcomes?|"
     r"decisions?|selected|selection|annotations?|evaluations?|feedbacks?|opinions?|wins?|won|margins?|"
@@ -139,7 +139,7 @@ def voter_in(row: Mapping[str, Any]) -> str | None:
         (
             name
             for name, value in row.items()
-            if _VOTER.fullmatch(name) and not is_empty(value) and len(str(value)) <= _LIKE_A_TEXT[1]
+            if VOTER.fullmatch(name) and not is_empty(value) and len(str(value)) <= _LIKE_A_TEXT[1]
         ),
         None,
     )
@@ -216,7 +216,7 @@ def like_verdicts(row: Mapping[str, Any]) -> list[str]:
         name
         for name, value in row.items()
         if not is_empty(value)
-        and _LIKE_A_VERDICT.fullmatch(name)
+        and LIKE_A_VERDICT.fullmatch(name)
         and name not in _NOT_VERDICTS
         and name not in _RECORDS
     ]
@@ -236,9 +236,7 @@ def codes_in(row: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: code if (code := code_of(value)) in _CODES else ""
         for name, value in row.items()
-        if not is_empty(value)
-        and not _SHOWN.fullmatch(name)
-        and not _LIKE_A_VERDICT.fullmatch(name)
+        if not is_empty(value) and not _SHOWN.fullmatch(name) and not LIKE_A_VERDICT.fullmatch(name)
     }
 
 

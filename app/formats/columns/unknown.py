@@ -43,6 +43,12 @@ def why_unknown(row: Mapping[str, Any]) -> str:
     return next((why for look in _LOOKS if (why := look(row))), "")
 
 
+def of_object(row: Mapping[str, Any]) -> str:
+    """Return why a file that is one JSON object holds no rows as it is; "" where it may."""
+    looks = (of_columns, _of_split, _of_rows_by_name, _of_rows)
+    return next((why for look in looks if (why := look(row))), "")
+
+
 def of_columns(row: Mapping[str, Any]) -> str:
     """Return why an object of columns is no row; "" where it is none."""
     columns = [list(value) for value in row.values() if isinstance(value, dict)]

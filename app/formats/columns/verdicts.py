@@ -38,7 +38,7 @@ _SPELLINGS: Final = {
     **dict.fromkeys(
         (
             "tie", "tied", "draw", "equal", "equally good", "same", "both", "both good",
-            "both_good", "bothgood", "tie (bothgood)", "tie (both good)", "no preference", "a=b",
+            "both_good", "bothgood", "=", "==", "tie (bothgood)", "tie (both good)", "no preference", "a=b",
             "a==b", "both are good", "about the same", "the same", "equal quality", "equally",
             "about equal", "roughly equal", "almost equal", "no difference", "neutral", "a≈b", "a~b",
         ),

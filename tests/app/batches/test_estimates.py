@@ -206,6 +206,65 @@ async def test_the_texts_say_what_a_judge_that_never_answered_would_read(
     assert found["cost_usd"]["low"] < usd < found["cost_usd"]["high"]
 
 
+_REASONING = """
+[judges.thinker]
+kind = "openai"
+base_url = "http://127.0.0.1:9/v1"
+model = "judge"
+omit = ["max_tokens", "temperature", "logprobs"]
+extra_body = { max_completion_tokens = 4000 }
+price_input = 1.25
+price_output = 10.0
+budget_usd = 5.0
+annotators = 1
+[cascades.default]
+judges = ["thinker"]
+"""
+
+
+def _answer(request: httpx.Request) -> httpx.Response:
+    """Answer as a model that reasons does: 300 tokens for one letter."""
+    reply = {"message": {"role": "assistant", "content": "A"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 200, "completion_tokens": 300, "total_tokens": 500}
+    return httpx.Response(200, json={"model": "judge", "choices": [reply], "usage": usage})
+
+
+async def test_output_tokens_are_assumed_aloud_until_the_judge_has_answered(
+    settings: Settings, tmp_path: Path
+) -> None:
+    config = tmp_path / "tribunal.toml"
+    config.write_text(_REASONING)
+    app = create_app(
+        settings.model_copy(update={"config": config}),
+        judge_transport=httpx.MockTransport(_answer),
+    )
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        unjudged = [{**row, "judges": {}} for row in labelled_rows(100)]
+        await upload(client, "rivers", unjudged)
+        await upload(client, "lakes", [{**one, "prompt": f"Lake: {one['id']}"} for one in unjudged])
+        first = await estimate(client)
+        await run(client, app.state.runtime, part={**HALF, "side": "calibration"})
+        again = await estimate(client, dataset="lakes")
+        part = await estimate(client, part={"fraction": 0.9, "seed": 1, "side": "test"})
+    [judge] = first["judges"]
+    assert judge["output"] == {
+        "tokens_per_call": 400, "most_per_call": 4000, "source": "assumption", "scores": 0,
+    }  # fmt: skip
+    assert judge["completion_tokens"]["value"] == 200 * 400
+    assert judge["completion_tokens"]["high"] == 200 * 4000
+    assumed, budget = first["warnings"]
+    assert "400 output tokens a call are counted with, which is an assumption" in assumed
+    assert "(--part calibration:0.2:0" in assumed
+    assert "its budget_usd (5 USD) may be spent: the upper bound is 8." in budget
+    [judge] = again["judges"]
+    assert (judge["output"]["tokens_per_call"], judge["output"]["source"]) == (300, "earlier_calls")
+    assert judge["completion_tokens"]["value"] == 200 * 300
+    assert "the mean over 50 stored scores of it on other pairs" in again["warnings"][0]
+    assert judge["budget_usd"] == 5.0
+    # what is stored of these very pairs says it all
+    assert part["judges"][0]["output"] is None
+
+
 def _requests(count: int) -> bytes:
     pair = {"prompt": "Why?", "response_a": "Rain.", "response_b": ""}
     lines = [

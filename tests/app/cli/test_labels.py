@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def test_csv_and_ndjson_add_the_same_labels(folder: Path) -> None:
     )
     assert label("new.csv") == {
         "dataset": "rivers", "accepted": 2, "replaced": 0, "unchanged": 0, "contradicted": 0,
+        "labels": {"a": 1, "b": 0, "tie": 1}, "turned": 0,
     }  # fmt: skip
     rows: list[dict[str, Any]] = [
         {"pair": "p0", "label": "a", "annotator": "bert", "strength": 2, "comment": "yes,\nit is"},
@@ -46,6 +48,7 @@ def test_csv_and_ndjson_add_the_same_labels(folder: Path) -> None:
     again = "\n\n".join(json.dumps(row) for row in rows)
     assert label("-", text=again) == {
         "dataset": "rivers", "accepted": 2, "replaced": 1, "unchanged": 1, "contradicted": 0,
+        "labels": {"a": 1, "b": 1, "tie": 0}, "turned": 0,
     }  # fmt: skip
 
 
@@ -62,7 +65,10 @@ def test_two_labels_of_one_person_that_differ_are_told_of(folder: Path) -> None:
 
 def test_a_misspelt_column_is_told_with_the_one_that_was_meant(folder: Path) -> None:
     (folder / "new.csv").write_text("pair,lable\np0,a\n")
-    assert "comment; did you mean label?" in label("new.csv", status=2)
+    said = label("new.csv", status=2)
+    assert "lable: there is no such column; did you mean label?" in said
+    assert "the file has: pair, lable" in said
+    assert "tribunal label rivers new.csv --map label=lable --annotator NAME" in said
 
 
 def test_a_pairs_id_may_be_called_as_exports_call_it(folder: Path) -> None:
@@ -101,7 +107,8 @@ def test_every_faulty_row_is_named_at_once_whatever_is_wrong_with_it(
     (folder / "bad.csv").write_text("\n".join(["pair,label,annotator", *rows]) + "\n")
     for at_once in (10_000, 2):
         monkeypatch.setattr(labels, "_AT_ONCE", at_once)
-        first, *said = label("bad.csv", status=2).splitlines()
+        first, *said, hint = label("bad.csv", status=2).splitlines()
+        assert "what these labels mean, for example --coding" in hint
         assert "5 rows are faulty, none of these labels was stored" in first
         assert [line.split(":")[0].strip() for line in said] == [
             "line 3", "lines 4, 8", "line 5", "line 6",
@@ -126,9 +133,12 @@ def test_faulty_rows_are_cut_off_and_counted(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("pair,annotator\np0,bert\n", "line 1: the columns pair and label are needed"),
+        ("pair,annotator\np0,bert\n", "line 1: the column label is needed"),
         ("pair,label,annotater\np0,a,bert\n", "line 1: annotater: there is no such column"),
-        ("Nr,Verdict\np0,a\n", "which is which with --map pair=...,label=...,annotator=..."),
+        (
+            "Nr,Verdict\np0,a\n",
+            "tribunal label rivers new.csv --map pair=Nr,label=Verdict --annotator NAME",
+        ),
         ("pair,label,annotator\np0,a\n", "line 2: 3 cells are expected"),
         ('pair,label,annotator\np0,"a,bert\n', "line 2: "),
         ("pair,label,annotator,strength\np0,a,bert,much\n", "line 2: strength: 'much'"),
@@ -218,3 +228,152 @@ def test_a_refusal_that_names_no_label_is_told_as_it_is(
     assert "no dataset 'rivers'" in label("new.csv", "--annotator", "ann", status=1)
     answers["POST /v1/labels"] = httpx.Response(404, json={"detail": "no dataset", "status": 404})
     assert "no dataset" in label("new.csv", "--annotator", "ann", status=1)
+
+
+VOTES = """question;left system;right system;better;who;seconds;remark
+"What is 0 plus 0?";{b};{a};left;rater a;108;"hard; to say"
+"What is 1 plus 1?";{a};{b};same;rater b;7;
+"What is 2 plus 2?";{a};{b};right;rater a;20;
+"""
+
+
+@pytest.fixture
+def plain(folder: Path) -> Path:
+    """A dataset of pairs with models, and a colleague's table of votes on them."""
+    rows = [
+        {"id": f"q{n}", "prompt": f"What is {n} plus {n}?", "response_a": f"It is {2 * n}.",
+         "response_b": "I do not know.", "model_a": "oak", "model_b": "elm"}
+        for n in range(3)
+    ]  # fmt: skip
+    (folder / "sums.jsonl").write_bytes(ndjson(rows))
+    assert CliRunner().invoke(app, ["import", "sums.jsonl"]).exit_code == 0
+    (folder / "votes.csv").write_text("\ufeff" + VOTES.format(a="oak", b="elm"))
+    return folder
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(words), env={"TRIBUNAL_OUTPUT": "table"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def command_in(said: str) -> list[str]:
+    """Return the words of the command that a refusal suggests."""
+    [line] = [one for one in said.splitlines() if one.startswith("  tribunal label ")]
+    return shlex.split(line)[1:]
+
+
+def votes_of(dataset: str) -> dict[str, list[dict[str, Any]]]:
+    exported = CliRunner().invoke(app, ["export", dataset, "--format", "canonical"]).stdout
+    return {row["id"]: row["human"] for row in map(json.loads, exported.splitlines())}
+
+
+def test_the_first_refusal_gives_the_whole_command_and_nothing_of_a_vote_is_lost(
+    plain: Path,
+) -> None:
+    status, _, said = run("label", "sums", "votes.csv")
+    assert status == 2
+    assert "the file has: question, left system, right system, better, who, seconds, remark" in said
+    words = command_in(said)
+    assert words[words.index("--map") + 1] == (
+        "prompt=question,model_a=left system,model_b=right system,label=better,annotator=who,"
+        "comment=remark"
+    )
+    status, shown, _ = run(*words, "--dry-run")
+    assert status == 0
+    assert shown.startswith("nothing is stored; 3 labels can be, for sums")
+    assert "comment: hard; to say" in shown
+    assert votes_of("sums") == {"q0": [], "q1": [], "q2": []}
+    status, shown, notes = run(*words)
+    assert (status, notes) == (0, "tribunal: votes.csv: kept with each label: seconds\n")
+    told = " ".join(shown.split())
+    assert "as the pairs are stored: 0 a, 2 b, 1 tie; 1 row has the two sides the other way" in told
+    [vote] = votes_of("sums")["q0"]
+    assert vote == {
+        "seconds": "108", "comment": "hard; to say", "annotator": "rater a", "label": "b",
+        "criterion": "overall",
+    }  # fmt: skip
+
+
+def test_numbers_are_suggested_with_a_coding_of_all_of_them(plain: Path) -> None:
+    rows = [f"q{n % 3},{code},ann" for n, code in enumerate((-3, -1, 0, 2))]
+    (plain / "likert.csv").write_text("\n".join(["item,rating,rater", *rows]) + "\n")
+    words = command_in(run("label", "sums", "likert.csv")[2])
+    assert words[words.index("--coding") + 1] == "-3=a,-1=a,0=tie,2=b"
+    assert run(*words)[0] == 0
+    (plain / "named.csv").write_text("\n".join(["pair,label,annotator", *rows]) + "\n")
+    assert "for example --coding -3=a,-1=a,0=tie,2=b" in run("label", "sums", "named.csv")[
+        2
+    ].replace('"', "")
+
+
+def test_a_table_with_a_column_for_each_person_is_one_label_for_each_cell(plain: Path) -> None:
+    (plain / "wide.csv").write_text("id,ann,bob,note\nq0,A,tie,x\nq1,oak,,y\nq2,b,b,z\n")
+    words = command_in(run("label", "sums", "wide.csv")[2])
+    assert words[-2:] == ["--voters", "ann,bob"]
+    status, shown, said = run("label", "sums", "wide.csv", "--voters", "ann,bob")
+    assert (status, shown.split(" ")[0]) == (0, "5")
+    assert "rows without a label, left out: 1" in said
+    found = votes_of("sums")
+    assert [(v["annotator"], v["label"], v["note"]) for v in found["q1"]] == [("ann", "a", "y")]
+    assert [(v["annotator"], v["label"]) for v in found["q2"]] == [("ann", "b"), ("bob", "b")]
+    assert (
+        "there is no column carl; there is id, ann"
+        in (run("label", "sums", "wide.csv", "--voters", "ann,carl")[2])
+    )
+
+
+def test_rows_of_json_keep_what_is_no_field_of_labels(plain: Path) -> None:
+    row = {"pair": "q0", "label": "a", "annotator": "ann", "id": 7, "seconds": 3, "lables": None}
+    (plain / "one.jsonl").write_bytes(ndjson([row]))
+    assert "did you mean" not in run("label", "sums", "one.jsonl")[2]
+    [vote] = votes_of("sums")["q0"]
+    assert (vote["source_id"], vote["seconds"]) == (7, 3)
+    (plain / "far.jsonl").write_bytes(ndjson([{"question": "What is 1 plus 1?", "winner": "oak"}]))
+    words = command_in(run("label", "sums", "far.jsonl")[2])
+    assert words[-4:] == ["--map", "prompt=question", "--annotator", "NAME"]
+    assert run(*words)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("My votes,,\npair,label,annotator\n", "if it is a title, remove it"),
+        ("| id | label |\n|---|---|\n| q0 | a |\n", "a table in Markdown: save it as CSV"),
+        ("pair,label,label\nq0,a,b\n", "names a column twice: 'label'"),
+        ("q0,a,ann\nq1,b,ann\n", "seems to be a row: write the names of the columns above it"),
+        ('{"votes": [{"pair": "q0", "label": "a"}]}', "its field 'votes' holds the rows"),
+        ('{"pair": {"0": "q0"}, "label": {"0": "a"}}', "one object a row"),
+        ("id,score_a,score_b,annotator\nq0,3,5,ann\n", "no column seems to hold who won"),
+        (
+            "id,label,left_model,right_model\nq0,left,elm,oak\n",
+            "left_model and right_model seem to",
+        ),
+        ("id,label\nq0,NaN\nq1,A=B\nq2,p=q\n", """--coding '{"NaN": "none", "p=q": "?"}'"""),
+        ("id,label\nq0,TRUE\nq1,FALSE\n", "--coding TRUE=a,FALSE=b"),
+        ("id,label\nq0,gleich\n", "--coding gleich=tie"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_what_to_do(plain: Path, content: str, said: str) -> None:
+    (plain / "x.csv").write_text(content)
+    status, _, told = run("label", "sums", "x.csv", "--annotator", "me")
+    assert status in (1, 2)
+    assert said in told.replace('--coding "TRUE=a,FALSE=b"', "--coding TRUE=a,FALSE=b").replace(
+        '"gleich=tie"', "gleich=tie"
+    )
+    assert votes_of("sums") == {"q0": [], "q1": [], "q2": []}
+
+
+def test_a_table_with_a_column_for_each_criterion_is_a_label_by_each(plain: Path) -> None:
+    (plain / "two.csv").write_text("id,style,truth,annotator\nq0,A,B,ann\nq1,tie,oak,ann\n")
+    words = command_in(run("label", "sums", "two.csv")[2])
+    assert words[-2:] == ["--criteria", "style,truth"]
+    assert (
+        "the file has a column for the annotator, too"
+        in (run("label", "sums", "two.csv", "--voters", "style,truth")[2])
+    )
+    assert run(*words)[0] == 0
+    found = [(v["annotator"], v["criterion"], v["label"]) for v in votes_of("sums")["q0"]]
+    assert found == [("ann", "style", "a"), ("ann", "truth", "b")]
+    (plain / "raters.csv").write_text("id,rater_1,rater_2\nq0,1,2\n")
+    words = command_in(run("label", "sums", "raters.csv")[2])
+    assert words[-4:] == ["--coding", "1=a,2=b", "--voters", "rater_1,rater_2"]

@@ -56,6 +56,7 @@ async def _votes(client: httpx.AsyncClient) -> dict[str, list[str]]:
             {"p3": ["b"]},
         ),
         ({"pair": "p0", "response_a": "pear 0 ", "response_b": "Apple 0"}, {"p0": ["b"]}),
+        ({"pair": "p0", "model_a": "m2", "model_b": "m1"}, {"p0": ["b"]}),
         ({"pair": "p0", "response_a": "Apple 0", "response_b": "Pear 0"}, {"p0": ["a"]}),
         ({"pair": "p0", "label": None, "winner": "m2"}, {"p0": ["b"]}),
         (
@@ -158,9 +159,12 @@ def test_the_command_line_reads_a_colleagues_labels(
     result = run(app, [*words, "--coding", "1=a,2=b,0=tie,9=none", "--json"])
     assert result.exit_code == 0, result.output
     assert '"accepted": 3' in result.stdout
-    assert "not kept with the labels: Dauer" in result.stderr
+    assert "kept with each label: Dauer" in result.stderr
+    exported = run(app, ["export", "set", "--format", "canonical"]).stdout
+    kept = [vote.get("Dauer") for one in exported.splitlines() for vote in json.loads(one)["human"]]
+    assert sorted(kept) == ["3", "4", "6"]
     wrong = run(app, ["label", "set", "labels.csv", "--map", "label=Urteil,prompt=Frage"])
-    assert "--by prompt" in wrong.output
+    assert "names no annotator (give --annotator" in wrong.output
 
 
 def test_labels_are_read_from_tables_of_all_kinds(
@@ -190,7 +194,7 @@ def test_numbers_as_labels_need_a_coding(tmp_path: Path, monkeypatch: pytest.Mon
     Path("y.jsonl").write_text('{"id": "p0", "annotator": NaN, "label": 2}\n')
     result = run(app, ["label", "set", "x.csv"])
     assert result.exit_code == 2, result.output
-    assert "label: 1 is a number without a coding" in result.output
+    assert "label: 1 means nothing without a coding" in result.output
     for file, count in (("x.csv", "2 labels"), ("y.jsonl", "1 label")):
         result = run(app, ["label", "set", file, "--coding", "1=a,2=b"])
         assert result.exit_code == 0, result.output

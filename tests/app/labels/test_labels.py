@@ -10,6 +10,11 @@ from tests.app.imports.uploads import pairs_of, row, upload
 NONE = {"accepted": 0, "replaced": 0, "unchanged": 0, "contradicted": 0}
 
 
+def counts_of(answer: httpx.Response) -> dict[str, int]:
+    """Return what became of posted labels."""
+    return {name: answer.json()[name] for name in NONE}
+
+
 @pytest.fixture
 async def dataset(client: httpx.AsyncClient) -> str:
     answer = await upload(client, [row(0), row(1)])
@@ -36,7 +41,8 @@ async def test_a_label_replaces_that_persons_earlier_one_and_history_is_kept(
 ) -> None:
     answer = await _post(client, _label(), _label(annotator="new", dataset=dataset))
     assert (answer.status_code, answer.json()) == (
-        201, {"accepted": 2, "replaced": 1, "unchanged": 0, "contradicted": 0},
+        201, {"accepted": 2, "replaced": 1, "unchanged": 0, "contradicted": 0,
+              "labels": {"a": 0, "b": 2, "tie": 0}, "turned": 0},
     )  # fmt: skip
     assert await _human(client) == [("ann", "b"), ("new", "b")]
     assert (await client.get("/v1/datasets/set")).json()["labels"] == 3
@@ -52,7 +58,7 @@ async def test_the_same_label_again_changes_nothing(
 ) -> None:
     before = (await client.get("/v1/labels?history=true")).json()
     answer = await _post(client, _label(label="A"))
-    assert answer.json() == {**NONE, "accepted": 1, "unchanged": 1}
+    assert counts_of(answer) == {**NONE, "accepted": 1, "unchanged": 1}
     assert (await client.get("/v1/labels?history=true")).json() == before
 
 
@@ -62,11 +68,12 @@ async def test_the_last_of_several_labels_in_one_request_stands(
 ) -> None:
     labels = [_label(label=label) for label in ("b", "tie", "tie", "a", "b")]
     answer = await _post(client, *labels)
-    assert answer.json() == {"accepted": 5, "replaced": 4, "unchanged": 1, "contradicted": 1}
+    assert counts_of(answer) == {"accepted": 5, "replaced": 4, "unchanged": 1, "contradicted": 1}
+    assert answer.json()["labels"] == {"a": 1, "b": 2, "tie": 2}
     assert await _human(client) == [("ann", "b")]
     before = (await client.get("/v1/labels?history=true")).json()
     again = await _post(client, *labels)
-    assert again.json() == {"accepted": 5, "replaced": 0, "unchanged": 5, "contradicted": 1}
+    assert counts_of(again) == {"accepted": 5, "replaced": 0, "unchanged": 5, "contradicted": 1}
     assert (await client.get("/v1/labels?history=true")).json() == before
 
 
@@ -75,7 +82,7 @@ async def test_the_same_label_with_another_comment_is_no_contradiction(
     client: httpx.AsyncClient, dataset: str
 ) -> None:
     answer = await _post(client, _label(comment="long"), _label(comment="too long"))
-    assert answer.json() == {"accepted": 2, "replaced": 2, "unchanged": 0, "contradicted": 0}
+    assert counts_of(answer) == {"accepted": 2, "replaced": 2, "unchanged": 0, "contradicted": 0}
 
 
 @pytest.mark.both_databases
@@ -84,7 +91,7 @@ async def test_another_criterion_and_unknown_people_replace_nothing(
 ) -> None:
     unknown = _label(annotator=None)
     answer = await _post(client, _label(criterion="tone"), unknown, unknown)
-    assert answer.json() == {**NONE, "accepted": 3}
+    assert counts_of(answer) == {**NONE, "accepted": 3}
     assert len(await _human(client)) == 4
 
 
@@ -178,12 +185,40 @@ async def test_the_list_goes_on_behind_the_last_label_seen(
     assert [each["pair"] for each in mine] == ["p7"]
 
 
-async def test_labels_can_be_checked_without_being_stored(client: httpx.AsyncClient) -> None:
-    await upload(client, [row(0)])
+async def test_what_else_is_known_of_a_label_is_kept_and_exported(
+    client: httpx.AsyncClient, dataset: str
+) -> None:
+    further = {"seconds": 12, "page": {"left": "n"}}
+    answer = await _post(client, _label(comment="short", details=further))
+    assert answer.status_code == 201, answer.text
+    [first, *_] = await pairs_of(client)
+    wanted = {
+        "annotator": "ann",
+        "label": "b",
+        "criterion": "overall",
+        "comment": "short",
+        **further,
+    }
+    assert first["human"] == [wanted]
+    [listed, *_] = (await client.get("/v1/labels", params={"dataset": "set"})).json()["data"]
+    assert wanted.items() <= listed.items()
+    for own in ("label", "annotator", "id", "comment"):
+        refused = await _post(client, _label(details={own: "x"}))
+        assert refused.status_code == 422
+        assert f"'{own}' is a field of the label itself" in refused.text
+
+
+async def test_labels_can_be_checked_without_being_stored(
+    client: httpx.AsyncClient, dataset: str
+) -> None:
     good = {"dataset": "set", "pair": "p0", "annotator": "bert", "label": "a"}
     checked = await client.post("/v1/labels/check", json={"labels": [good]})
-    assert (checked.status_code, checked.json()) == (200, {"checked": 1})
+    assert (checked.status_code, checked.json()) == (200, {
+        "checked": 1, "contradicted": 0, "labels": {"a": 1, "b": 0, "tie": 0}, "turned": 0,
+        "rows": [{"dataset": dataset, "pair": "p0", "annotator": "bert", "label": "a",
+                  "criterion": "overall"}],
+    })  # fmt: skip
     refused = await client.post("/v1/labels/check", json={"labels": [good, {**good, "pair": "p9"}]})
     assert (refused.status_code, refused.json()["error_count"]) == (422, 1)
     listed = (await client.get("/v1/labels", params={"dataset": "set"})).json()["data"]
-    assert [each["annotator"] for each in listed] == ["ann"]
+    assert {each["annotator"] for each in listed} == {"ann"}
