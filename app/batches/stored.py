@@ -165,11 +165,23 @@ def _promises(
     return {
         "promise": promise,
         "promised_pairs": promised,
-        "promise_note": promised_in_words(batch.total, promised)
-        if promise == "certified"
-        else None,
+        "promise_note": _note(batch, certificate, promise, promised),
         "suspended_because": why,
     }
+
+
+def _note(
+    batch: Batch, certificate: CalibrationRow | None, promise: str, promised: int
+) -> str | None:
+    """Say why the promise of a certificate applies to some of the pairs alone, or to none."""
+    if promise == "certified":
+        return promised_in_words(batch.total, promised)
+    if certificate is not None and certificate.body.get("method") == "average":
+        return (
+            "a certificate by the method average bounds a mean over its own pool, and promises nothing of "
+            "other pairs"
+        )
+    return None
 
 
 def _folders(batch: Batch) -> dict[str, Any]:

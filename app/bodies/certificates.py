@@ -453,7 +453,10 @@ class ExperimentRow(TypedDict):
     composition: dict[str, Estimate]
     coverage: Estimate
     agreement: Estimate
-    success_rate: Annotated[Estimate, Doc("share of splits whose held-out pairs reach the target")]
+    success_rate: Annotated[
+        Estimate,
+        Doc("share of splits whose held-out pairs reach the target, or none of which is answered"),
+    ]
     population_success_rate: Annotated[Estimate, Doc("the same on the pairs of both sides")]
     silent_rate: Annotated[Estimate, Doc("share of splits in which no held-out pair is answered")]
     relative_cost: Estimate | None

@@ -173,7 +173,8 @@ def certified(
 def _counted(evidence: CalibrationInputs) -> Counted:
     groups = len(np.unique(evidence.groups))
     is_alone = evidence.every.groups == len(evidence.every.p_a)
-    return Counted(evidence.every.groups, groups, is_alone)
+    is_silent = bool(np.isnan(evidence.confidence).all())
+    return Counted(evidence.every.groups, groups, is_alone, is_silent)
 
 
 # from the easiest that the labels show onwards: by how much each target tried is easier than that

@@ -362,17 +362,8 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Calibra
         counts, voted = _by_panel(request, sample, table)
     agreed = _agreed(request, labels, counts)
     kept = np.flatnonzero(agreed.counts)
-    left_out = sample.unlabelled + sample.seen_in_training + sample.held_for_examples
-    if not sample.keys and not left_out:
-        raise Unprocessable.field(["dataset"], "none of its pairs has a label")
     if not kept.size:
-        raise Unprocessable.field(
-            ["dataset"],
-            f"no pair is left to calibrate on: {sample.unlabelled} without label or text, "
-            f"{agreed.undecided} without a majority, {agreed.tied} ties, {_singles(voted)}"
-            f"{sample.seen_in_training} known to a judge from its training, "
-            f"{sample.held_for_examples} held for few-shot examples",
-        )
+        raise Unprocessable.field(["dataset"], _nothing_left(sample, agreed, voted))
     keys = tuple(sample.keys[i] for i in kept)
     return CalibrationInputs(
         keys=keys,
@@ -401,10 +392,23 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Calibra
     )
 
 
-def _singles(voted: Pairs | None) -> str:
-    if voted is None or voted.votes is None:
-        return ""
-    return f"{FirstVotes.of(voted.votes).figures.one_vote} with one vote where a panel needs two, "
+def _nothing_left(sample: Sample, agreed: Correctness, voted: Pairs | None) -> str:
+    """Say why no pair can calibrate."""
+    single = 0
+    if voted is not None and voted.votes is not None:
+        single = FirstVotes.of(voted.votes).figures.one_vote
+    reasons = {
+        "without label or text": sample.unlabelled,
+        "without a majority": agreed.undecided,
+        "ties, which another rule for ties would count": agreed.tied,
+        "with one vote where a panel needs two": single,
+        "known to a judge from its training": sample.seen_in_training,
+        "held for few-shot examples": sample.held_for_examples,
+    }
+    said = [f"{count} {what}" for what, count in reasons.items() if count]
+    if not said or (not sample.keys and len(said) == 1 and sample.unlabelled):
+        return f"none of its {sample.unlabelled} pairs has a label of people (and texts): label some first"
+    return f"no pair is left to calibrate on: {', '.join(said)}"
 
 
 def _agreed(request: CalibrationIn, labels: IntArray, counts: IntArray) -> Correctness:

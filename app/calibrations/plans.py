@@ -170,7 +170,7 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
     async with running.db.read() as session:
         table = await load_table(session, prepared.dataset, prepared.sample.keys, judges)
     scored = np.flatnonzero((table.is_known | ~np.array(live)).all(axis=1))
-    if not scored.size:
+    if not scored.size and prepared.sample.keys:
         raise Unprocessable.field(["dataset"], _not_scored(prepared, table, live))
     evidence = gather(wanted, prepared.sample.rows(scored), table.rows(scored))
     return Look(prepared, evidence, table.judges, len(prepared.sample.keys) - len(scored))

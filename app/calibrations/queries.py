@@ -64,6 +64,7 @@ async def in_force_on_same_labels(
         select(CalibrationRow)
         .where(
             CalibrationRow.label_set_hash == certificate.label_set_hash,
+            CalibrationRow.dataset_seq == certificate.dataset_seq,
             CalibrationRow.id != certificate.id,
             CalibrationRow.status == "certified",
             CalibrationRow.revoked_at.is_(None),
@@ -75,7 +76,12 @@ async def in_force_on_same_labels(
     )
     found = (await session.scalars(query)).all()
     judges = certificate.body.get("fingerprints")
-    return [one for one in found if one.body.get("fingerprints") == judges]
+    return [
+        one
+        for one in found
+        # a mean over a pool promises nothing of other pairs
+        if one.body.get("fingerprints") == judges and one.body.get("method") != "average"
+    ]
 
 
 async def unfinished(session: AsyncSession) -> Sequence[CalibrationRow]:

@@ -17,7 +17,14 @@ from app.core.models import JUDGE_SETTINGS, CalibrationRow
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import ABSTAINED, asked, decide
-from calibration.certify import Heard, RiskBound, TestedPath, heard, stacked_evidence
+from calibration.certify import (
+    Heard,
+    RiskBound,
+    TestedPath,
+    heard,
+    risk_before_shift,
+    stacked_evidence,
+)
 from calibration.plan import Advice, advise, advise_on_dataset
 from judges.base import JudgeSpec
 
@@ -92,12 +99,14 @@ def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: 
     drawn = order[np.unique(evidence.groups[order], return_index=True)[1]]
     confidence, correct, strongest = _tiers(request, evidence, drawn)
     level = request.failure_probability / tests
+    # what must be shown on the labelled traffic, so that the promise survives the declared change
+    risk = risk_before_shift(request.promised_risk, request.max_shift)
     if request.scope == "dataset":
         advice = advise_on_dataset(
             confidence,
             correct,
             strongest=strongest,
-            max_error=request.promised_risk,
+            max_error=risk,
             failure_probability=level,
         )
     else:
@@ -105,10 +114,13 @@ def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: 
             confidence,
             correct,
             strongest=strongest,
-            target_risk=request.promised_risk,
+            target_risk=risk,
             failure_probability=level,
             has_pool=has_pool,
         )
+    if evidence.weights is not None or request.method == "weighted":
+        # bounds that count every pair alike are about other pairs than the promise
+        advice = replace(advice, certifiable=None)
     if advice.labels_needed is None:
         return advice
     return replace(advice, labels_needed=advice.labels_needed * slices)

@@ -23,10 +23,7 @@ _PEOPLE = {
     "random_annotator": "People means one annotator drawn at random.",
     "panel": "Pairs on which the first two votes differ tell nothing and are left out of the test.",
 }
-_NOT_REACHED = (
-    " What these labels show is for a rule that was not reached: the tests begin at strict "
-    "thresholds, which answer few pairs, and end at the first that fails."
-)
+_NOT_REACHED = " These labels show as much at another threshold than those that this test came to."
 # above this share of failures the judge itself needs attention first
 _MANY_FAILURES = 0.2
 _TIES = {
@@ -157,11 +154,15 @@ class OtherMethod(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """How many labelled groups there are, and how many have a pair that counts."""
+    """How many labelled groups there are, and how many have a pair that counts.
+
+    `is_silent`: no judge has an answer to any of them.
+    """
 
     groups: int
     counted: int
     has_pairs_alone: bool
+    is_silent: bool
 
     @property
     def what(self) -> str:
@@ -253,6 +254,8 @@ def _tried(certificate: Certificate, request: CalibrationIn) -> str:
     on = (
         f"on {_plural_count(certificate.n, 'pair')} of {_plural_count(certificate.groups, 'group')}"
     )
+    if not certificate.is_valid:
+        return f"Tried {on}: {methods}, which is no valid test."
     if not certificate.nodes_tested:
         return f"Nothing could be tested by {methods} {on}."
     paths = len(certificate.paths)
@@ -289,6 +292,8 @@ def _would_help(found: Found, request: CalibrationIn) -> str:
             f"labels would have answered {one.coverage:.0%} of the tested pairs (looked at now, it is a "
             "second test of them)"
         )
+    if found.counted.is_silent:
+        return "Judges that answer would help: these prefer a response of no pair, or failed on it."
     if not helps:
         return (
             "Better judges would help: on these labels no target above 50% can be shown, and no number "
@@ -330,9 +335,15 @@ def _in_all(needed: int, counted: Counted) -> str:
 
 
 def _by_auto(request: CalibrationIn) -> str:
-    """Name the method that a number of labels is for, where another one was asked for."""
-    is_default = {*request.methods} & {"auto", "auto_raw"}
-    return "" if is_default else " (by the method auto, for which this is counted)"
+    """Say for what a number of labels is counted, where something else was asked for."""
+    said = []
+    if not {*request.methods} & {"auto", "auto_raw"}:
+        said.append("by the method auto")
+    if request.max_group_size is not None:
+        said.append("with one pair of each group")
+    if request.min_label_probability is not None or request.method == "weighted":
+        said.append("if all pairs count alike, and more if not")
+    return f" ({', '.join(said)}: so it is counted)" if said else ""
 
 
 COUNTS: Final = (
@@ -355,7 +366,9 @@ def _enough(found: Found, request: CalibrationIn, what: str) -> str:
 def _advice_on_dataset(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any]:
     advice, target = found.advice, request.promised_risk
     certifiable = advice.certifiable
-    if advice.labels_needed is None or advice.saving is None:
+    if found.counted.is_silent:
+        text = "No number of labels will do: no judge answers any of these pairs."
+    elif advice.labels_needed is None or advice.saving is None:
         text = (
             f"No number of labels will do for an error of {target:g} if the judges are as good as "
             "these labels say: answering a tenth of the pairs, they are wrong more often than that."
@@ -376,6 +389,12 @@ def _advice_on_dataset(found: Found, request: CalibrationIn, failing: str) -> di
     }
 
 
+def _more_often(request: CalibrationIn) -> str:
+    if request.max_shift == 1.0:
+        return "more often than that"
+    return f"as often as it takes to survive a max_shift of {request.max_shift:g}"
+
+
 def advice_in_words(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any]:
     """Return what the labels can certify, and in words how many the target takes."""
     if request.scope == "dataset":
@@ -383,15 +402,17 @@ def advice_in_words(found: Found, request: CalibrationIn, failing: str) -> dict[
     advice = found.advice
     certifiable = advice.certifiable
     target = request.target_agreement
-    if advice.labels_needed is None:
+    if found.counted.is_silent:
+        text = "No number of labels will do: no judge answers any of these pairs."
+    elif advice.labels_needed is None:
         text = (
             f"No number of labels will do for {target:g} if the judges are as good as these labels "
-            "say: at no threshold where a test may begin do they agree more often than that."
+            f"say: at no threshold where a test may begin do they agree {_more_often(request)}."
         )
     else:
         text = _enough(found, request, f"{target:g}")
     shown = 0.0 if certifiable is None else 1 - certifiable.target_risk
-    if shown >= target and not found.certificate.is_certified:
+    if shown >= target and not found.certificate.is_certified and found.certificate.is_valid:
         text += _NOT_REACHED
     return {
         "certifiable_agreement": 1 - certifiable.target_risk if certifiable else None,

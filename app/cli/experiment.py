@@ -178,7 +178,7 @@ _COLUMNS = (
 )  # fmt: skip
 _MEANING = (
     "percent of the held-out pairs, mean over the splits. success: splits whose held-out pairs "
-    "reach the target; on all pairs: the same on calibration and held-out pairs together; no answer: "
+    "reach the target, or none of which is answered (no answer); on all pairs: the same on calibration and held-out pairs together; no answer: "
     "splits in which the rule answers no pair; cost: of the cost of asking the last judge always"
 )
 

@@ -15,7 +15,7 @@ from calibration.certify.paths import (
     stacked_starts,
 )
 from calibration.certify.preferences import certify_pairs, certify_preferences, stacked_evidence
-from calibration.certify.prepare import METHODS, Method, with_set_aside
+from calibration.certify.prepare import METHODS, Method, risk_before_shift, with_set_aside
 from calibration.certify.slices import decide_in_slices
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "decide_in_slices",
     "default_shares",
     "heard",
+    "risk_before_shift",
     "shared_counts",
     "stacked_evidence",
     "stacked_starts",

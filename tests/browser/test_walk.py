@@ -65,9 +65,9 @@ def test_what_the_certificate_promises(walk: Page) -> None:
     walk.get_by_role("link", name="At least 90 % agree with people").click()
     said = walk.locator(".lead").inner_text().replace("\u00a0", " ")
     assert said.startswith(
-        "Of the answers that this cascade gives, at least 90 % agree with people"
+        "Of the verdicts that this cascade gives, at least 90 % agree with people"
     )
-    assert "with 90 % confidence, where pairs that people call a tie are left out" in said
+    assert "with 90 % confidence; pairs that people call a tie are left out" in said
 
 
 def test_ten_pairs_are_labelled(walk: Page, shown: Site) -> None:

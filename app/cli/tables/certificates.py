@@ -87,19 +87,21 @@ def certificate(console: Screen, body: Body) -> None:
 
 def _judges(console: Screen, body: Body) -> None:
     """Show from which confidence each judge answers, and how many of the tested pairs."""
-    found = body["calibration"]
+    found, is_certified = body["calibration"], body["status"] == "certified"
+    has_slices = is_certified and any(one["slice"] for one in body.get("certificates", ()))
     table = Table("judge", "threshold", f"answers of {found['pairs']} tested")
     for tier in body["thresholds"]:
-        is_certified = body["status"] == "certified"
         share = found["composition"].get(tier["judge"]) if is_certified else None
-        table.add_row(tier["judge"], _number(tier["threshold"]), _percent(share))
+        limit = tier["threshold"]
+        own = "by slice" if has_slices and limit is None else _number(limit)
+        table.add_row(tier["judge"], own, _percent(share))
     console.print(table)
 
 
 def _test(console: Screen, body: Body) -> None:
     """Show what the test of the thresholds found."""
     found = body["calibration"]
-    tested = f"tested on {found['pairs']} pairs of {found['groups']} groups"
+    tested = f"tested on {_plural(found['pairs'], 'pair')} of {_plural(found['groups'], 'group')}"
     figures = (
         f"answered {found['answered']} ({_percent(found['coverage'])}), disagreed on "
         f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}"
@@ -210,6 +212,10 @@ def verification(console: Screen, body: Body) -> None:
         console.print(escape(line))
 
 
+def _plural(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def _lower_bound(body: Body) -> str:
     """Return the one-sided bound on the agreement, with its own confidence."""
     found = body["calibration"]
@@ -229,7 +235,8 @@ def _lower_bound(body: Body) -> str:
         level = body["failure_probability"]  # of all judges together
     if not lowest:
         return "and nothing shows a least agreement"
-    return f"at least {_percent(lowest)} with confidence {100 * (1 - level):.4g}%"
+    where = "in the slice that shows the least " if parts else ""
+    return f"{where}at least {_percent(lowest)} with confidence {100 * (1 - level):.4g}%"
 
 
 def _contributions(console: Screen, contributes: Sequence[Body] | None) -> None:
@@ -298,8 +305,9 @@ def plan(console: Screen, body: Body) -> None:
             row["status"],
             answered(row),
             _percent(row["agreement"]),
-            _number(row["cost_per_pair"]),
-            _percent(row["relative_cost"]),
+            # a cascade that answers nothing asks nobody: that is no price of an answer
+            _number(row["cost_per_pair"] if row["status"] == "certified" else None),
+            _percent(row["relative_cost"] if row["status"] == "certified" else None),
             "more would not do" if needed is None else f"{needed}{_saving(row)}",
         )
     console.print(table)

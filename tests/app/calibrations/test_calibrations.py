@@ -135,7 +135,7 @@ async def test_no_labels_at_all_is_refused_without_a_crash(client: httpx.AsyncCl
     body = {"dataset": "unlabelled", "cascade": {"judges": ["cheap", "dear"]}}
     response = await client.post("/v1/calibrations", json=body)
     assert response.status_code == 422
-    assert "20 without label" in response.json()["detail"]
+    assert "none of its 20 pairs has a label" in response.json()["detail"]
 
 
 async def test_ties_of_people_follow_the_declared_rule(client: httpx.AsyncClient) -> None:

@@ -71,6 +71,9 @@ async def test_every_method_makes_a_certificate_that_judges(
     assert verdict["calibration"] == certificate["id"]
     # what holds on average holds for the pool, and with no probability
     assert verdict["promise"] == ("none" if method == "average" else "certified")
+    batch = (await client.post("/v1/batches", json=body)).json()
+    assert batch["promise"] == verdict["promise"]
+    assert (method == "average") == ("bounds a mean" in batch["promise_note"])
 
 
 async def test_simultaneous_bounds_are_told(client: httpx.AsyncClient) -> None:

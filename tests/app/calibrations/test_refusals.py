@@ -93,6 +93,68 @@ async def test_what_a_refusal_suggests_is_certified_when_asked_for(
     assert checked > 30
 
 
+def without_answers(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "judges": {name: {"p_a": None} for name in row["judges"]}}
+
+
+def with_ties(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "human": [{"annotator": "anna", "label": "tie"}]}
+
+
+def drawn(row: dict[str, Any]) -> dict[str, Any]:
+    odd = int(row["id"][1:]) % 2
+    return {**row, "metadata": {"label_probability": 0.2 if odd else 0.8}}
+
+
+async def test_a_refusal_says_nothing_that_its_labels_do_not_show(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = labelled_rows(200)
+    await upload(client, "silent", [without_answers(row) for row in rows])
+    silent = await certify(client, "silent")
+    assert silent["refusal"]["would_help"].startswith("Judges that answer would help")
+    assert "no judge answers any of these pairs" in silent["advice"]["text"]
+    await upload(client, "rivers", rows)
+    ours = await certify(client, "rivers", target_agreement=0.8)
+    assert ours["status"] == "certified"
+    rule = await certify(client, "rivers", method="published_code")
+    assert "no valid test" in rule["refusal"]["tried"]
+    assert "not reached" not in rule["advice"]["text"]
+    # a judge that is right in 19 of 20 pairs is not when the wrong ones are nine times as frequent
+    moved = await certify(client, "rivers", target_agreement=0.9, max_shift=3)
+    assert moved["status"] == "not_certifiable"
+    plain = await certify(client, "rivers", target_agreement=0.9)
+    needed, enough = (one["advice"]["labels_needed"] for one in (moved, plain))
+    assert needed is None or needed > 3 * enough
+    # bounds that count all pairs alike say nothing of pairs that count unequally
+    await upload(client, "drawn", [drawn(row) for row in rows])
+    weighed = await certify(client, "drawn", target_agreement=0.97, min_label_probability=0.2)
+    assert weighed["advice"]["certifiable_agreement"] is None
+    # the same labels and other scores of judges of the same names are another dataset's
+    for row in rows:
+        row["judges"] = {name: {"p_a": 1 - one["p_a"]} for name, one in row["judges"].items()}
+    await upload(client, "wrong", rows)
+    wrong = await certify(client, "wrong", target_agreement=0.8)
+    shown = (await client.get(f"/v1/calibrations/{wrong['id']}")).json()
+    assert (shown["status"], shown["same_labels"]) == ("not_certifiable", [])
+
+
+@pytest.mark.parametrize("verb", ["calibrations", "plans"])
+async def test_labels_that_calibrate_nothing_are_named(
+    client: httpx.AsyncClient, verb: str
+) -> None:
+    rows = labelled_rows(40)
+    await upload(client, "tied", [with_ties(row) for row in rows])
+    await upload(client, "bare", [{**row, "human": []} for row in rows])
+    said = {"tied": "40 ties, which another rule", "bare": "none of its 40 pairs has a label"}
+    for name, words in said.items():
+        asked = {"dataset": name, "cascade": {"judges": ["cheap", "dear"]}}
+        answer = await client.post(f"/v1/{verb}", json=asked)
+        assert answer.status_code == 422
+        assert words in answer.text
+        assert " 0 " not in answer.json()["detail"]
+
+
 async def test_methods_declared_together_share_the_failure_probability(
     client: httpx.AsyncClient,
 ) -> None:
