@@ -140,7 +140,12 @@ class ReliabilityBinBody(TypedDict):
 class ReliabilityFigures(TypedDict):
     """How far a judge's confidence can be trusted."""
 
-    expected_calibration_error: Estimate
+    expected_calibration_error: Annotated[
+        Estimate, Doc("a verdict for neither response has the confidence .5, and is wrong")
+    ]
+    where_preferring: NotRequired[
+        Annotated[Estimate, Doc("the same error without verdicts for neither response")]
+    ]
     adaptive_calibration_error: Estimate
     maximum_calibration_error: Estimate
     brier_score: Estimate
@@ -215,10 +220,10 @@ class JudgeFigures(TypedDict):
         Doc("share of all pairs that have a verdict, one for neither response included"),
     ]
     position_consistency: Annotated[
-        Estimate, Doc("same label in both orders; pairs of equal responses are left out")
+        Estimate, Doc("same label in both orders, pairs of equal responses included")
     ]
     expected_calibration_error: Annotated[
-        float | None, Doc("over the pairs of `agreement`, as are the next three")
+        float | None, Doc("a verdict for neither response has the confidence .5, and is wrong")
     ]
     brier_score: float | None
     auroc: float | None

@@ -15,10 +15,8 @@ from app.reports.correlations import correlation_figures
 from app.reports.judge_details import (
     DIFFICULTIES,
     difficulty_of,
-    has_claim,
     is_right,
     judge_details,
-    orders,
 )
 from app.reports.panel import (
     LABELS,
@@ -256,7 +254,7 @@ def _by_order(panel: Panel, column: int, bootstrap: ClusterBootstrap) -> dict[st
         "agreement_consistent": asdict(agreement),
         "accuracy_mean_of_orders": asdict(_mean_of_orders(people, judged, column, bootstrap)),
         "fleiss_kappa_with_human": asdict(_fleiss_on_screen(people, first, second, groups)),
-        "position_consistency": asdict(position_consistency(*orders(panel, column), groups)),
+        "position_consistency": asdict(position_consistency(first, second, groups)),
     }
 
 
@@ -264,7 +262,7 @@ def _by_flag(panel: Panel, column: int, bootstrap: ClusterBootstrap) -> dict[str
     """Measure records that hold only the common label of both orders, or that they differed."""
     people, judged = panel.people, panel.judged
     label, flags = judged.label[:, column], judged.is_flagged[:, column]
-    known = (label != MISSING) & ~panel.is_same
+    known = label != MISSING
     common = np.where(flags, MISSING, label)
     agreement = agreement_rate(people.decided, common, bootstrap.groups, among=(A, B))
     unknown = estimate_share(flags, np.zeros_like(flags), bootstrap.groups)
@@ -308,8 +306,8 @@ def _fleiss_on_screen(
 
 
 def _reliability(people: People, judged: Judged, column: int) -> dict[str, Any]:
-    """Compare confidence with agreement on the pairs that both decided."""
-    counted = has_claim(people, judged, column)
+    """Compare confidence with agreement on decided pairs; no preference is .5 and wrong."""
+    counted = (people.decided != MISSING) & (judged.label[:, column] != MISSING)
     correct = is_right(people, judged, column)[counted]
     figures = measure_reliability(judged.confidence[counted, column], correct)
     return {

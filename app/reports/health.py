@@ -68,6 +68,13 @@ def _unanimous(judge: Figures) -> Figures:
     return found
 
 
+def _calibration_error(judge: Figures) -> Figures:
+    """Return the error without verdicts for neither response, which reports of old do not have."""
+    reliability = judge["reliability"]
+    found: Figures = reliability.get("where_preferring", reliability["expected_calibration_error"])
+    return found
+
+
 def _winning_rate(judge: Figures) -> Figures:
     found: Figures = judge["alternative_annotator"].get("winning_rate", _NOTHING)
     return found
@@ -95,8 +102,8 @@ LINES: Final = (
          "share of people beside whom it is not worse by epsilon (alternative annotator test); "
          "n counts people", "people whose labels can be held against those of others", "people"),
     Line("order_flip_rate", "Verdicts that change with order", "at_most", 0.2, _flips,
-         "pairs whose label is another one when the responses change places; equal responses are "
-         "left out", "pairs that the judge was shown in both orders"),
+         "pairs whose label is another one when the responses change places",
+         "pairs that the judge was shown in both orders"),
     Line("position_lean", "Lean to the response shown first", "within", 0.1,
          lambda j: j["position"]["lean"],
          "share for the first minus share for the second; n counts verdicts, two a pair",
@@ -110,8 +117,8 @@ LINES: Final = (
          "the same for the response that its own model wrote",
          "the name of the model whose responses are its own: --own JUDGE=MODEL"),
     Line("calibration_error", "Expected calibration error", "at_most", 0.1,
-         lambda j: j["reliability"]["expected_calibration_error"],
-         "how far confidence and agreement lie apart; no preference is left out", _BOTH_DECIDED),
+         _calibration_error, "how far confidence and agreement lie apart where it prefers a response",
+         _BOTH_DECIDED),
     Line("failure_share", "Pairs it gives nothing for", "at_most", 0.05,
          lambda j: j["failure_share"], "refused, timed out, or could not be parsed",
          "pairs that the judge was asked about"),

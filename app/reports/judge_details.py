@@ -203,7 +203,7 @@ def judge_details(
     label, decided, groups = judged.label[:, column], people.decided, bootstrap.groups
     return {
         **_chance_corrected(people, label, groups),
-        "position": _position(panel, column, groups),
+        "position": _position(judged, column, groups),
         **_leans(panel, column, groups),
         "ceiling": asdict(compare_with_ceiling(label, people.counts, groups)),
         "ceiling_where_decided": asdict(
@@ -241,24 +241,11 @@ def _two_raters(one: IntArray, other: IntArray, n_categories: int) -> IntArray:
     return counts
 
 
-def _position(panel: Panel, column: int, groups: Groups) -> Figures:
+def _position(judged: Judged, column: int, groups: Groups) -> Figures:
     """Measure how the two orders differ; a lean of 0 is none, of 1 always to the first place."""
-    first, second = orders(panel, column)
+    first, second = judged.first[:, column], judged.second[:, column]
     flips = position_flips(first, second, groups)
     return {"lean": asdict(position_lean(first, second, groups)), **asdict(flips)}
-
-
-def orders(panel: Panel, column: int) -> tuple[IntArray, IntArray]:
-    """Return a judge's labels by the order shown, `MISSING` for equal responses.
-
-    Equal responses have no order, so that what a judge says of them cannot change with it.
-    """
-    judged = panel.judged
-    first, second = (
-        np.where(panel.is_same, MISSING, order[:, column])
-        for order in (judged.first, judged.second)
-    )
-    return first, second
 
 
 def _leans(panel: Panel, column: int, groups: Groups) -> Figures:
@@ -298,16 +285,6 @@ def _without_ties(label: IntArray) -> IntArray:
     return np.where(label == TIE, MISSING, label)
 
 
-def has_claim(people: People, judged: Judged, column: int) -> BoolArray:
-    """Find the pairs that people decided and of which the judge prefers a response.
-
-    No preference claims nothing that could be right or wrong, so that it tells nothing of how far
-    confidence can be trusted.
-    """
-    claims: BoolArray = (people.decided != MISSING) & judged.has_preference[:, column]
-    return claims
-
-
 def is_right(people: People, judged: Judged, column: int) -> BoolArray:
     """Find the pairs where the judge agrees with people; no preference is never right."""
     said = np.where(judged.prefers_a[:, column], A, B)
@@ -318,13 +295,26 @@ def is_right(people: People, judged: Judged, column: int) -> BoolArray:
 def _reliability(
     people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
 ) -> Figures:
-    """Compare confidence with agreement on the pairs that both decided."""
-    counted = has_claim(people, judged, column)
+    """Compare confidence with agreement on decided pairs; no preference is .5 and wrong.
+
+    No preference claims nothing, so that one of the figures leaves it out.
+    """
+    counted = (people.decided != MISSING) & (judged.label[:, column] != MISSING)
     confidence = judged.confidence[counted, column]
     right, resamples = is_right(people, judged, column)[counted], bootstrap.take(counted)
     bins = reliability_bins(confidence, right, fitting_width_edges(confidence), resamples.groups)
+    found = asdict(estimate_reliability(confidence, right, resamples))
+    prefers = judged.has_preference[counted, column]
+    where_preferring = (
+        found
+        if prefers.all()
+        else asdict(
+            estimate_reliability(confidence[prefers], right[prefers], resamples.take(prefers))
+        )
+    )
     return {
-        **asdict(estimate_reliability(confidence, right, resamples)),
+        **found,
+        "where_preferring": where_preferring["expected_calibration_error"],
         "bins": [asdict(one) for one in bins],
     }
 

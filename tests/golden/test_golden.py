@@ -82,6 +82,8 @@ _MEANT = (
     # what is advised is said in other words
     r"/advice/text: ",
     r"/refusal/(tried|would_help): ",
+    # so is what a line of a health card measures
+    r"/health.*/lines/\d+/(title|meaning): ",
     # ends of intervals that covered too little; no value has changed
     r"^/new leaderboard/rows/\d/win_rate/(low|high): ",
     r"^/late report/human/annotator_pairs/\d/agreement(_without_ties)?/(low|high): ",
@@ -134,7 +136,8 @@ def golden() -> Any:
 
 async def test_an_old_database_reads_as_it_was_written(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden) as client:
-        assert not differences(golden["stored"], await database.read_all(client, golden["known"]))
+        read = await database.read_all(client, golden["known"])
+    assert not _unintended(golden["stored"], read)
 
 
 async def test_an_old_database_asks_for_its_key(tmp_path: Path, golden: Any) -> None:

@@ -89,11 +89,11 @@ async def test_a_judge_of_bare_probabilities_has_no_orders(hand: httpx.AsyncClie
         "position_consistency",
     ):
         assert cheap[name]["value"] is None, name
-    # decided and preferred: p1 right, p3 right, p5 wrong, p6 right; p7 is no preference, no claim
+    # decided and preferred: p1 right, p3 right, p5 wrong, p6 right; p7 is no preference: .5, wrong
     assert estimates(cheap)["agreement"] == (pytest.approx(3 / 4), 4)
-    confidence = [0.8, 0.6, 0.9, 0.8]
-    correct = [1, 1, 0, 1]
-    brier = sum((c - y) ** 2 for c, y in zip(confidence, correct, strict=True)) / 4
+    confidence = [0.8, 0.6, 0.9, 0.8, 0.5]
+    correct = [1, 1, 0, 1, 0]
+    brier = sum((c - y) ** 2 for c, y in zip(confidence, correct, strict=True)) / 5
     assert cheap["brier_score"] == pytest.approx(brier)
 
 

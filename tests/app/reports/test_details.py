@@ -197,15 +197,18 @@ async def test_the_ceiling_is_met_by_the_good_and_missed_by_the_coin(
 async def test_confidence_has_bins_and_a_curve_that_add_up(hand: httpx.AsyncClient) -> None:
     cheap = judge(await report(hand), "cheap")
     found = cheap["reliability"]
-    # p1 .8 right, p3 .6 right, p5 .9 wrong, p6 .8 right; p7 is no preference and claims nothing
-    assert shown(found["brier_score"]) == (cheap["brier_score"], 4)
-    # bins: p3 alone, p1 and p6, p5 alone
-    assert found["expected_calibration_error"]["value"] == pytest.approx((0.4 + 0.4 + 0.9) / 4)
+    # p1 .8 right, p3 .6 right, p5 .9 wrong, p6 .8 right, p7 .5 no preference
+    assert shown(found["brier_score"]) == (cheap["brier_score"], 5)
+    # bins: p7 alone, p3 alone, p1 and p6, p5 alone; p7 claims nothing that the health card counts
+    whole, claimed = found["expected_calibration_error"], found["where_preferring"]
+    assert (whole["value"], whole["n"]) == (pytest.approx((0.5 + 0.4 + 0.4 + 0.9) / 5), 5)
+    assert (claimed["value"], claimed["n"]) == (pytest.approx((0.4 + 0.4 + 0.9) / 4), 4)
     assert found["expected_calibration_error"]["value"] == pytest.approx(
         cheap["expected_calibration_error"]
     )
+    assert sum(one["n"] for one in found["bins"]) == 5
     assert [(one["n"], one["accuracy"]["value"]) for one in found["bins"] if one["n"]] == [
-        (1, 1.0), (2, 1.0), (1, 0.0),
+        (1, 0.0), (1, 1.0), (2, 1.0), (1, 0.0),
     ]  # fmt: skip
     curve = cheap["risk_coverage"]
     assert curve["pairs"] == 5
@@ -237,7 +240,7 @@ def test_texts_are_measured() -> None:
     assert measure("one two", "two one")[2:] == (1.0, 1.0, False)
 
 
-async def test_equal_responses_have_no_order_that_a_verdict_could_change_with(
+async def test_verdicts_on_equal_responses_are_counted(
     client: httpx.AsyncClient,
 ) -> None:
     flips = {"label_original": "a", "label_swapped": "b"}
@@ -249,9 +252,6 @@ async def test_equal_responses_have_no_order_that_a_verdict_could_change_with(
     rows[0]["response_b"] = rows[0]["response_a"]
     await upload(client, rows)
     one = judge(await report(client), "one")
-    assert shown(one["position_consistency"]) == (2 / 3, 3)
-    assert shown(one["position"]["to_first"]) == (1 / 3, 3)
-    assert shown(one["position"]["lean"]) == (1 / 3, 6)
     assert (one["n"], one["neither"], one["same_responses"]) == (4, 2, 1)
 
 
