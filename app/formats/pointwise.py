@@ -19,7 +19,8 @@ from typing import Any, Final
 from app.core.models import OVERALL
 from app.core.names import shown
 from app.formats.base import RowInvalid, trim, whole
-from app.formats.columns.verdicts import Heard, is_empty, is_number
+from app.formats.columns.declared import is_number
+from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import Fault, Join, Joined, Outcome, Piece, both_sides, plain, text_of
 from app.formats.writing import Given, Loss, Options, count_lost
 

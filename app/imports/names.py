@@ -12,8 +12,8 @@ from app.core.models import OVERALL
 from app.core.names import shown
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow
-from app.formats.columns.declared import looks_like_model
-from app.formats.columns.verdicts import Heard, is_like_nothing
+from app.formats.columns.declared import is_like_nothing, looks_like_model
+from app.formats.columns.verdicts import Heard
 from judges.recorded import score_from_record
 from judges.types import Score
 

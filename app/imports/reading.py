@@ -23,6 +23,7 @@ from app.formats.canonical import (
     parse_row,
     with_trimmed_names,
 )
+from app.formats.columns.declared import is_like_nothing
 from app.formats.columns.flat import (
     VERDICTS,
     codes_in,
@@ -33,7 +34,7 @@ from app.formats.columns.flat import (
     texts_in,
 )
 from app.formats.columns.unknown import of_columns, of_grades, why_unknown
-from app.formats.columns.verdicts import Heard, counted, is_like_nothing
+from app.formats.columns.verdicts import Heard, counted
 from app.formats.joining import Fault, Joined, Outcome, Piece
 from app.formats.registry import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, Prepared, candidates
 from app.imports.names import Names, fault_of_voters, with_judges_apart

@@ -463,8 +463,8 @@ def _read_label(row: dict[str, Any], file: LabelFile) -> str | None:
 
     A text that is not the name of a side may be that of a model, which the service knows.
     """
-    from app.formats.columns.declared import code_of
-    from app.formats.columns.verdicts import is_number, may_mean_other, sides_of_columns, spelt
+    from app.formats.columns.declared import code_of, is_number
+    from app.formats.columns.verdicts import may_mean_other, sides_of_columns, spelt
 
     said, declared = row.get("label"), file.layout.declared
     coding, columns = declared.coding, declared.sides

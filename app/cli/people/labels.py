@@ -192,7 +192,8 @@ def _known(tribunal: Tribunal, dataset: str) -> Known | None:
 
 def _command(file: LabelFile, found: Guess) -> str:
     """Return the command that reads a file as guessed; "" where too little is known."""
-    from app.formats.columns.guessing import coding_of, mapping_of
+    from app.formats.columns.declared import coding_of
+    from app.formats.columns.guessing import mapping_of
 
     own = {(name, name) for name in FIELDS} | {("pair", "id"), ("label", "winner")}
     columns = {n: column for n, column in found.columns.items() if (n, column) not in own}
@@ -269,7 +270,7 @@ def _refuse(
 
 def _coding_hint(file: LabelFile) -> list[str]:
     """Return how to say what labels mean that mean nothing by themselves."""
-    from app.formats.columns.guessing import coding_of
+    from app.formats.columns.declared import coding_of
 
     codes = list(file.unread)
     if not codes:

@@ -37,6 +37,20 @@ _SIDES: Final = (
 )  # fmt: skip
 _MOST_COLUMNS: Final = 30
 _NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d*)?")
+# what spreadsheets and programs write where there is no value
+_LIKE_NOTHING: Final = frozenset(
+    {"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>", "nat", "undefined"}
+)
+SIDE_OF_WORD: Final = {
+    "0": 0, "a": 1, "1": 1, "left": 1, "first": 1, "one": 1, "x": 1, "links": 1,
+    "b": 2, "2": 2, "right": 2, "second": 2, "two": 2, "y": 2, "rechts": 2,
+}  # fmt: skip
+WORDS: Final = re.compile(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*|\d+|[^\W\d_]+")
+_TIES: Final = re.compile(
+    r"=+|.*(tie|draw|equal|same|both|neither|none|gleich|egal|unentschieden|beide|keine|neutral|"
+    r"undecided|unsure).*",
+    re.IGNORECASE,
+)
 _DELIMITERS: Final = {"tab": "\t", "\\t": "\t", "semicolon": ";", "comma": ",", "pipe": "|"}
 # families of models, as their names begin; a letter after `gpt` makes another word of it
 _MODELS: Final = re.compile(
@@ -190,6 +204,66 @@ def code_of(value: object) -> str:
     if "." in plain:
         plain = plain.rstrip("0").rstrip(".")
     return "0" if plain in ("-0", "-", "") else plain
+
+
+def is_like_nothing(value: object) -> bool:
+    """Return whether a text reads as programs write a missing value."""
+    return isinstance(value, str) and value.strip().lower() in _LIKE_NOTHING
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a bare number, as a number or as its digits."""
+    return isinstance(value, int | float) or (
+        isinstance(value, str) and _NUMBER.fullmatch(value.strip()) is not None
+    )
+
+
+def side_in(name: str) -> int:
+    """Return which side a name says, 0 for none: `left system` before `right system`."""
+    words = [word.lower() for word in WORDS.findall(name)]
+    return next((SIDE_OF_WORD[word] for word in reversed(words) if word in SIDE_OF_WORD), 0)
+
+
+def coding_of(values: Iterable[str]) -> str:
+    """Return a coding that values of a verdict column may have, for the sender to set right.
+
+    Example:
+        >>> coding_of(["2", "0", "1"]), coding_of(["True", "False"]), coding_of(["-1", "1"])
+        ('0=a,1=tie,2=b', 'True=a,False=b', '-1=a,1=b')
+    """
+    codes = sorted({code_of(v) if is_number(v) else v.strip() for v in values})
+    if any("=" in code for code in codes):
+        return json.dumps(dict(item.rsplit("=", 1) for item in _codes(codes)), ensure_ascii=False)
+    return ",".join(quoted_item(item) for item in _codes(codes))
+
+
+def _codes(codes: Sequence[str]) -> Iterator[str]:
+    numbers = sorted((one for one in codes if is_number(one)), key=lambda v: float(_dotted(v)))
+    if numbers:
+        middle = 0.0 if float(_dotted(numbers[0])) < 0 else max(len(numbers) - 1, 1) / 2
+        for place, code in enumerate(numbers):
+            at = float(_dotted(code)) if float(_dotted(numbers[0])) < 0 else place
+            yield f"{code}={'a' if at < middle else 'b' if at > middle else 'tie'}"
+    words = [one for one in codes if not is_number(one)]
+    are_truths = {one.lower() for one in words} <= {"true", "false", "yes", "no", "y", "n"}
+    for word in sorted(words, key=lambda one: one.lower() in ("false", "no", "n")):
+        if are_truths:
+            yield f"{word}={'b' if word.lower() in ('false', 'no', 'n') else 'a'}"
+        elif is_like_nothing(word):
+            yield f"{word}=none"
+        else:
+            # what means nothing here is left open, so that the sender has to say it
+            side = {1: "a", 2: "b"}.get(side_in(word), "?")
+            yield f"{word}={'tie' if _TIES.fullmatch(word) else side}"
+
+
+def _dotted(number: str) -> str:
+    return number.replace(",", ".")
+
+
+def quoted_item(item: str) -> str:
+    """Return an item of a list that commas separate."""
+    return '"' + item.replace('"', '""') + '"' if set(item) & set(',"') else item
 
 
 def _items(option: str, texts: Iterable[str]) -> Iterator[str]:

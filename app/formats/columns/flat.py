@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid, message_of, whole
-from app.formats.columns.declared import code_of
-from app.formats.columns.verdicts import BOTH_BAD, Heard, is_empty, is_number, spelt, with_vote
+from app.formats.columns.declared import code_of, is_number
+from app.formats.columns.verdicts import BOTH_BAD, Heard, is_empty, spelt, with_vote
 from judges.records import RECORD_FIELDS
 
 VERDICTS: Final = ("label", "winner", "preference")

@@ -6,15 +6,21 @@ by giving it.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.formats.columns.declared import code_of
+from app.formats.columns.declared import (
+    SIDE_OF_WORD,
+    WORDS,
+    code_of,
+    is_number,
+    quoted_item,
+    side_in,
+)
 from app.formats.columns.flat import LIKE_A_VERDICT, VOTER
-from app.formats.columns.verdicts import is_empty, is_like_nothing, is_number, only, spelt
+from app.formats.columns.verdicts import is_empty, only, spelt
 from app.formats.joining import plain
 
 # of the values of a column, how many must be what the column is taken for
@@ -23,11 +29,6 @@ _NEARLY_ALL: Final = 0.9
 _LIKE_A_NAME: Final = 60  # characters
 _MOST_CODES: Final = 11  # a scale from -5 to 5
 _FEW: Final = 5  # words of a text that is no name
-_SIDES: Final = {
-    "0": 0, "a": 1, "1": 1, "left": 1, "first": 1, "one": 1, "x": 1, "links": 1,
-    "b": 2, "2": 2, "right": 2, "second": 2, "two": 2, "y": 2, "rechts": 2,
-}  # fmt: skip
-_WORDS: Final = re.compile(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*|\d+|[^\W\d_]+")
 _ID: Final = re.compile(
     r"(pair|item|example|sample|row|comparison|task|case|record)?[ _-]?(id|key|nr|no|number|uid|uuid)|"
     r"pair|pair[ _-]?name",
@@ -145,7 +146,7 @@ class _Look:
 
     def _take_two(self, name: str, columns: Sequence[str]) -> None:
         if len(columns) == 2:
-            ordered = sorted(columns, key=_side)
+            ordered = sorted(columns, key=side_in)
             if name == "model":
                 self._models |= {one for column in columns for one in self._left[column]}
             for side, column in zip("ab", ordered, strict=True):
@@ -182,7 +183,7 @@ class _Look:
         found = self._holding(self._known.models) if self._known.models else []
         found = [name for name in found if not LIKE_A_VERDICT.fullmatch(name)] or found
         if not found and not self._known.models:
-            found = [n for n in self._left if _MODEL.fullmatch(n) and _side(n) > 0]
+            found = [n for n in self._left if _MODEL.fullmatch(n) and side_in(n) > 0]
         return found[:2]
 
     def _is_verdict(self, values: Sequence[str]) -> bool:
@@ -210,7 +211,7 @@ class _Look:
             and not _COMMENT.fullmatch(name)
             and not _OTHER_VERDICTS.fullmatch(name)
         ]
-        people = [name for name in like if VOTER.match(name) and _WORDS.findall(name)[-1].isdigit()]
+        people = [name for name in like if VOTER.match(name) and WORDS.findall(name)[-1].isdigit()]
         people = people if len(people) > 1 else [n for n in said if n not in (*like, *of_sides)]
         best = next((name for name in like if name in said and name not in people), None) or next(
             (name for name in like if name not in people), None
@@ -251,22 +252,16 @@ def _are_texts(values: Sequence[str]) -> bool:
     return _share(len(one) > _LIKE_A_NAME or len(one.split()) > _FEW for one in values) > _MOST
 
 
-def _side(name: str) -> int:
-    """Return which side a name says, 0 for none: `left system` before `right system`."""
-    words = [word.lower() for word in _WORDS.findall(name)]
-    return next((_SIDES[word] for word in reversed(words) if word in _SIDES), 0)
-
-
 def _pairs_of_sides(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield the names of two columns that differ in the side alone, that of the first side first."""
     by_stem: dict[tuple[str, ...], list[str]] = {}
     for name in names:
-        words = [word.lower() for word in _WORDS.findall(name)]
-        if any(word in _SIDES for word in words):
-            by_stem.setdefault(tuple(w for w in words if w not in _SIDES), []).append(name)
+        words = [word.lower() for word in WORDS.findall(name)]
+        if any(word in SIDE_OF_WORD for word in words):
+            by_stem.setdefault(tuple(w for w in words if w not in SIDE_OF_WORD), []).append(name)
     for found in by_stem.values():
         if len(found) == 2:
-            a, b = sorted(found, key=_side)
+            a, b = sorted(found, key=side_in)
             yield a, b
 
 
@@ -290,55 +285,6 @@ def sides_in(names: Iterable[str]) -> tuple[str, str] | None:
     )
 
 
-_TIES: Final = re.compile(
-    r"=+|.*(tie|draw|equal|same|both|neither|none|gleich|egal|unentschieden|beide|keine|neutral|"
-    r"undecided|unsure).*",
-    re.IGNORECASE,
-)
-
-
-def coding_of(values: Iterable[str]) -> str:
-    """Return a coding that values of a verdict column may have, for the sender to set right.
-
-    Example:
-        >>> coding_of(["2", "0", "1"]), coding_of(["True", "False"]), coding_of(["-1", "1"])
-        ('0=a,1=tie,2=b', 'True=a,False=b', '-1=a,1=b')
-    """
-    codes = sorted({code_of(v) if is_number(v) else v.strip() for v in values})
-    if any("=" in code for code in codes):
-        return json.dumps(dict(item.rsplit("=", 1) for item in _codes(codes)), ensure_ascii=False)
-    return ",".join(_quoted(item) for item in _codes(codes))
-
-
-def _codes(codes: Sequence[str]) -> Iterator[str]:
-    numbers = sorted((one for one in codes if is_number(one)), key=lambda v: float(_dotted(v)))
-    if numbers:
-        middle = 0.0 if float(_dotted(numbers[0])) < 0 else max(len(numbers) - 1, 1) / 2
-        for place, code in enumerate(numbers):
-            at = float(_dotted(code)) if float(_dotted(numbers[0])) < 0 else place
-            yield f"{code}={'a' if at < middle else 'b' if at > middle else 'tie'}"
-    words = [one for one in codes if not is_number(one)]
-    are_truths = {one.lower() for one in words} <= {"true", "false", "yes", "no", "y", "n"}
-    for word in sorted(words, key=lambda one: one.lower() in ("false", "no", "n")):
-        if are_truths:
-            yield f"{word}={'b' if word.lower() in ('false', 'no', 'n') else 'a'}"
-        elif is_like_nothing(word):
-            yield f"{word}=none"
-        else:
-            # what means nothing here is left open, so that the sender has to say it
-            side = {1: "a", 2: "b"}.get(_side(word), "?")
-            yield f"{word}={'tie' if _TIES.fullmatch(word) else side}"
-
-
-def _dotted(number: str) -> str:
-    return number.replace(",", ".")
-
-
-def _quoted(item: str) -> str:
-    """Return an item of a list that commas separate."""
-    return '"' + item.replace('"', '""') + '"' if set(item) & set(',"') else item
-
-
 def mapping_of(columns: Mapping[str, str]) -> str:
     """Return columns by field as `--map` takes them."""
-    return ",".join(_quoted(f"{name}={column}") for name, column in columns.items())
+    return ",".join(quoted_item(f"{name}={column}") for name, column in columns.items())

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from unicodedata import normalize
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.columns.declared import Declared, code_of
+from app.formats.columns.declared import Declared, code_of, coding_of, is_number
 
 BOTH_BAD: Final = "both_bad"
 _THINGS: Final = "model|response|output|answer|assistant|completion|candidate|option|generation|text|reply|system"
@@ -52,13 +52,8 @@ _SPELLINGS: Final = {
         BOTH_BAD,
     ),
 }  # fmt: skip
-_NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d*)?")
 # signs of an order stand with blanks around them or without
 _ORDER: Final = re.compile(r"\s*([<>=≈~]+)\s*")
-# what spreadsheets and programs write where there is no value
-_LIKE_NOTHING: Final = frozenset(
-    {"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>", "nat", "undefined"}
-)
 _ONLY_0_AND_1: Final = (
     "preference: holds 0 and 1 and nothing else, which are read as AlpacaEval has them: a tie, and "
     "output 1 is better; if they mean something else, say it with --coding (parameter `coding`), for "
@@ -88,18 +83,6 @@ def only(value: object) -> object:
     if not isinstance(value, list) or len(value) > 1:
         return value
     return value[0] if value else None
-
-
-def is_like_nothing(value: object) -> bool:
-    """Return whether a text reads as programs write a missing value."""
-    return isinstance(value, str) and value.strip().lower() in _LIKE_NOTHING
-
-
-def is_number(value: object) -> bool:
-    """Return whether a value is a bare number, as a number or as its digits."""
-    return isinstance(value, int | float) or (
-        isinstance(value, str) and _NUMBER.fullmatch(value.strip()) is not None
-    )
 
 
 def spelt(value: object) -> str | None:
@@ -347,24 +330,7 @@ def _listed(values: Iterable[str]) -> str:
 
 
 def _example(unread: Unread) -> str:
-    values = sorted(unread.counts)
-    bare = [value.strip("'\"") for value in values]
-    if [value.lower() for value in bare] == ["false", "true"]:
-        return f"{bare[1]}=a,{bare[0]}=b"
-    codes = [one for one in values if _NUMBER.fullmatch(one)]
-    if not codes:
-        first = min(unread.counts).strip("'\"")
-        return f"{first}={'none' if is_like_nothing(first) else 'a'}"
-    return ",".join(_example_codes(codes))
-
-
-def _example_codes(codes: Sequence[str]) -> Iterator[str]:
-    """Yield numbers, each with a label that it may have: those below the middle, it, and above."""
-    numbers = sorted(codes, key=float)
-    middle = 0.0 if float(numbers[0]) < 0 else max(len(numbers) - 1, 1) / 2
-    for place, code in enumerate(numbers):
-        at = float(code) if float(numbers[0]) < 0 else place
-        yield f"{code}={'a' if at < middle else 'b' if at > middle else 'tie'}"
+    return coding_of(value.strip("'\"") for value in unread.counts)
 
 
 def _fault(place: str, unread: Unread) -> str:

@@ -538,10 +538,11 @@ def test_a_row_of_no_known_format_says_what_it_may_be(row: dict[str, Any], told:
     [
         ((-3, -1, 0, 2), "-3=a,-1=a,0=tie,2=b"), ((0, 1), "0=a,1=b"), ((1, 2, 3), "1=a,2=tie,3=b"),
         ((1, 2, 4, 5), "1=a,2=a,4=b,5=b"), ((10, 9, 8), "8=a,9=tie,10=b"), ((3,), "3=a"),
+        (("linkes", "gleich", "links!"), "gleich=tie,linkes=?,links!=a"),
     ],
 )  # fmt: skip
-def test_an_example_of_a_coding_has_the_numbers_in_their_order(
-    codes: tuple[int, ...], example: str
+def test_an_example_of_a_coding_says_what_values_seem_to_mean(
+    codes: tuple[int | str, ...], example: str
 ) -> None:
     _, reader = staged([texts(n, label=code) for n, code in enumerate(codes)])
     assert f"for example {example}. Nothing" in reader.heard.faults()[0]
