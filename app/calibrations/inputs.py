@@ -407,7 +407,10 @@ def _nothing_left(sample: Sample, agreed: Correctness, voted: Pairs | None) -> s
     }
     said = [f"{count} {what}" for what, count in reasons.items() if count]
     if not said or (not sample.keys and len(said) == 1 and sample.unlabelled):
-        return f"none of its {sample.unlabelled} pairs has a label of people (and texts): label some first"
+        return (
+            f"none of its {sample.unlabelled} pairs has a label of people (and texts) that can calibrate; "
+            "labels of audits were asked for by verdicts, and cannot: label some first"
+        )
     return f"no pair is left to calibrate on: {', '.join(said)}"
 
 
