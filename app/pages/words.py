@@ -109,7 +109,7 @@ def declared(share: float | None) -> str:
 
     Example:
         >>> print(declared(0.999), declared(1 - 0.1))
-        99.9 % 90 %
+        99.9 % 90 %
     """
     return NONE if share is None else spaced(as_percent(share))
 
@@ -124,7 +124,7 @@ def answered(figures: Mapping[str, Any] | None) -> str:
 
     Example:
         >>> print(answered({"answered": 158, "pairs": 187, "coverage": 158 / 187}))
-        158 of 187 (84.5 %)
+        158 of 187 (84.5 %)
     """
     if not figures or figures["coverage"] is None:
         return NONE
